@@ -1,0 +1,1 @@
+"""The embedded stack: real PostgreSQL, real Apache Kafka and the services, started from wheels."""

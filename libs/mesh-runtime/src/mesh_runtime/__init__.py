@@ -1,0 +1,1 @@
+"""Service defaults: settings, logs, telemetry, health, database, auth, sealing, clock, errors."""

@@ -1,0 +1,1 @@
+"""Certificates of the app registrations, from birth to rotation."""

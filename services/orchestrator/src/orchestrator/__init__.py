@@ -1,0 +1,1 @@
+"""Customers, rules, profiles, numbers; plans and their execution; intake and public API."""

@@ -1,0 +1,1 @@
+"""The only place that runs Teams and Exchange Online cmdlets."""

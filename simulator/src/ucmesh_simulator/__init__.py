@@ -1,0 +1,1 @@
+"""A simulated Microsoft 365: token endpoint, Graph, Teams and Exchange cmdlets."""
