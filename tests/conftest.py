@@ -1,0 +1,83 @@
+"""Fixtures every part shares: real PostgreSQL, real Apache Kafka, and the closing count of what ran on them.
+
+Each pytest worker has servers of its own, so a test may kill them without disturbing another worker.
+"""
+
+import shutil
+from collections import Counter
+from collections.abc import Callable, Iterator
+
+import pytest
+
+from support import real_parts
+from support.real_parts import Kafka, Postgres
+
+NO_PWSH = "no pwsh on PATH"
+PARTS = {"kafka": "Apache Kafka", "postgres": "PostgreSQL", "pwsh": "PowerShell (pwsh)"}
+FIXTURES = {
+    "kafka": {"kafka_bootstrap", "kafka_broker"},
+    "postgres": {"postgres_server", "postgres_url", "fresh_database"},
+    "pwsh": set[str](),
+}
+USED = "ucmesh-runs-on"
+
+
+@pytest.fixture(scope="session")
+def postgres_server() -> Iterator[Postgres]:
+    """The worker's PostgreSQL; `restart()`, `kill()`, `start()` where it is ours."""
+    with real_parts.postgres() as server:
+        yield server
+
+
+@pytest.fixture(scope="module")
+def fresh_database(postgres_server: Postgres) -> Callable[[], str]:
+    """A factory: each call makes a fresh, empty database and returns its `postgresql://` URL."""
+    return postgres_server.create_database
+
+
+@pytest.fixture(scope="module")
+def postgres_url(fresh_database: Callable[[], str]) -> str:
+    """The URL of one empty database for the module's tests."""
+    return fresh_database()
+
+
+@pytest.fixture(scope="session")
+def kafka_broker() -> Iterator[Kafka]:
+    """The worker's broker; `restart()`, `kill()`, `stop()`, `start()` where it is ours."""
+    with real_parts.kafka() as broker:
+        yield broker
+
+
+@pytest.fixture(scope="session")
+def kafka_bootstrap(kafka_broker: Kafka) -> str:
+    """host:port of the worker's broker. Topics persist over the session: use names of your own."""
+    return kafka_broker.bootstrap
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark what uses a real part, note it on the report, and skip PowerShell tests where there is none."""
+    pwsh = shutil.which("pwsh")
+    for item in items:
+        names = set(getattr(item, "fixturenames", ()))
+        for part, fixtures in FIXTURES.items():
+            if names & fixtures:
+                item.add_marker(part)
+            if item.get_closest_marker(part):
+                item.user_properties.append((USED, part))
+        if item.get_closest_marker("pwsh") and not pwsh:
+            item.add_marker(pytest.mark.skip(reason=NO_PWSH))
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Say how many tests ran on each real part, and why the others did not."""
+    ran: Counter[str] = Counter()
+    skipped: Counter[str] = Counter()
+    for outcome in ("passed", "failed", "xfailed", "xpassed", "skipped"):
+        for report in terminalreporter.stats.get(outcome, []):
+            parts = [value for name, value in report.user_properties if name == USED]
+            (skipped if outcome == "skipped" else ran).update(parts)
+    terminalreporter.section("real parts", sep="-")
+    for part, title in PARTS.items():
+        why = f" ({NO_PWSH})" if part == "pwsh" and not shutil.which("pwsh") else ""
+        note = f", {skipped[part]} skipped{why}" if skipped[part] else why
+        terminalreporter.write_line(f"tests that ran on {title}: {ran[part]}{note}")
