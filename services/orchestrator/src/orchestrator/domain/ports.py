@@ -13,9 +13,29 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol
 from uuid import UUID
 
 from orchestrator.domain.plan import Lane, Operation, OperationState, Plan, PlanState, Reason
+from orchestrator.domain.plan_status import Reply
 
 if TYPE_CHECKING:
     from sqlalchemy.ext.asyncio import AsyncConnection
+
+__all__ = [
+    "LocalOperations",
+    "LocalRequest",
+    "LocalResult",
+    "Observation",
+    "ObservationRequest",
+    "Planner",
+    "PlanningRequest",
+    "PreviewSource",
+    "PreviewSubject",
+    "Refusal",
+    "Reply",
+    "SettledOperation",
+    "SettledPlan",
+    "Settlement",
+    "StartPlan",
+    "UnplannedReplies",
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,25 +176,6 @@ class LocalOperations(Protocol):
     async def resolve(self, tx: AsyncConnection, requests: Sequence[LocalRequest]) -> Mapping[UUID, LocalResult]:
         """Answers by request_id; a request without an answer counts as not yet."""
         ...
-
-
-@dataclass(frozen=True, slots=True)
-class Reply:
-    """A completed event of an adapter, parsed. `plan_id` None = somebody else's operation, for `UnplannedReplies`."""
-
-    operation_id: UUID
-    plan_id: UUID | None
-    tenant_id: str
-    operation: str
-    outcome: Literal["succeeded", "refused", "failed"]
-    changed: bool = False
-    output: Mapping[str, Any] = field(default_factory=dict)
-    undo: Mapping[str, Any] | None = None
-    error: Mapping[str, Any] | None = None
-    attempts: int = 1
-    started_at: datetime | None = None
-    finished_at: datetime | None = None
-    request_ids: tuple[str, ...] = ()
 
 
 class UnplannedReplies(Protocol):
