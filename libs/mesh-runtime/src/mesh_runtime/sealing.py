@@ -172,19 +172,26 @@ def seal_for(recipient_public_jwk: Mapping[str, Any], plaintext: bytes, *, conte
     """
     if len(plaintext) > JWE_PLAINTEXT_BYTES_MAX:
         raise TooLarge(f"at most {JWE_PLAINTEXT_BYTES_MAX} bytes can be sealed for a recipient")
-    try:
-        public = {name: recipient_public_jwk[name] for name in ("kty", "crv", "x", "y")}
-        key = jwk.ECKey.import_key(public | {"crv": "P-256"})
-        header = {
-            "alg": _ALGORITHMS[0],
-            "enc": _ALGORITHMS[1],
-            "kid": str(recipient_public_jwk.get("kid") or key.thumbprint()),
-            "ctx": context,
-            "v": JWE_VERSION,
-        }
-    except (JoseError, KeyError, TypeError, ValueError):
-        raise InvalidInput("the recipient's key is not a public EC P-256 JWK", code="recipient-key-invalid") from None
+    key = _recipient(recipient_public_jwk)
+    header = {
+        "alg": _ALGORITHMS[0],
+        "enc": _ALGORITHMS[1],
+        "kid": str(recipient_public_jwk.get("kid") or key.thumbprint()),
+        "ctx": context,
+        "v": JWE_VERSION,
+    }
     return jwe.encrypt_compact(header, plaintext, key, registry=_registry)
+
+
+def _recipient(document: Mapping[str, Any]) -> jwk.ECKey:
+    refusal = InvalidInput("the recipient's key is not a public EC P-256 JWK", code="recipient-key-invalid")
+    if document.get("kty") != "EC" or document.get("crv") != "P-256":
+        raise refusal
+    try:
+        # Only the public members: a private key handed in by mistake is not used as one.
+        return jwk.ECKey.import_key({name: document[name] for name in ("kty", "crv", "x", "y")})
+    except (JoseError, KeyError, TypeError, ValueError):
+        raise refusal from None
 
 
 def _split(sealed: bytes) -> tuple[bytes, str]:
