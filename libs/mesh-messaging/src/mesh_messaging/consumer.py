@@ -1,0 +1,221 @@
+"""The batch consumer: polls Apache Kafka, settles each poll in one transaction, then moves the offsets on.
+
+Owns the membership in the consumer group and the drain at the end. What happens to a message is decided in `batch.py`.
+
+While a batch takes long its partitions are paused and polling goes on, so the member keeps its place in the group
+however long a handler works. A rebalance waits for the running batch for a bounded time; if that is not enough, the
+new owner gets the same records and its inbox waits for, and then believes, the transaction of the old one.
+"""
+
+import asyncio
+from collections.abc import Callable, Mapping, Sequence
+from datetime import timedelta
+
+from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
+from aiokafka.abc import ConsumerRebalanceListener
+from aiokafka.errors import IllegalStateError, KafkaError
+
+from mesh_messaging import metrics
+from mesh_messaging.batch import Batches
+from mesh_messaging.kafka import KafkaSettings, make_consumer
+from mesh_messaging.ladder import RetryLadder
+from mesh_messaging.ladder_timer import LadderTimer
+from mesh_messaging.message import Handler, InboundMessage, read_delivery
+from mesh_messaging.names import dead_letter_topic
+from mesh_messaging.records import RawRecord
+from mesh_messaging.tracing import batch_span
+from mesh_runtime import faults
+from mesh_runtime.clock import Clock, SystemClock
+from mesh_runtime.db import Database
+from mesh_runtime.logs import get_logger
+
+AFTER_OFFSETS = faults.declare("consumer.after_offsets", "the batch is committed and so are its offsets")
+
+POLL_TIMEOUT_MS = 200
+REVOKE_WAIT_SECONDS = 5.0
+STOP_WAIT_SECONDS = 5.0
+BACKOFF_FIRST_SECONDS = 0.1
+BACKOFF_MAX_SECONDS = 5.0
+
+_log = get_logger("mesh_messaging.consumer")
+
+Polled = Mapping[TopicPartition, Sequence[ConsumerRecord]]
+
+
+class BatchConsumer:
+    """One consumer of one service; `name` is its group id and its name in inbox, ladder and dead letters.
+
+    `handlers` maps event types to handlers; types without one are skipped and counted. `inbox_keep` must be longer
+    than the retention of the topics.
+    """
+
+    def __init__(
+        self,
+        kafka: KafkaSettings,
+        db: Database,
+        *,
+        name: str,
+        topics: Sequence[str],
+        handlers: Mapping[str, Handler],
+        batch_size_max: int = 1_000,
+        retry: RetryLadder | None = None,
+        clock: Clock | None = None,
+        inbox_keep: timedelta = timedelta(days=30),
+    ) -> None:
+        for topic in topics:
+            dead_letter_topic(topic, name)
+        self._kafka = kafka
+        self._name = name
+        self._topics = tuple(topics)
+        self._batch_size_max = batch_size_max
+        self._clock = clock or SystemClock()
+        ladder = retry or RetryLadder()
+        self._batches = Batches(db, name=name, handlers=handlers, retry=ladder, clock=self._clock)
+        self._timer = LadderTimer(
+            db, name=name, handlers=handlers, retry=ladder, clock=self._clock, inbox_keep=inbox_keep
+        )
+        self._idle = asyncio.Event()
+        self._idle.set()
+
+    @property
+    def topics(self) -> tuple[str, ...]:
+        """Topics read, for creating them and for readiness."""
+        return self._topics
+
+    @property
+    def dead_letter_topics(self) -> tuple[str, ...]:
+        """Topics on which this consumer announces what it gave up; they must exist."""
+        return tuple(dead_letter_topic(topic, self._name) for topic in self._topics)
+
+    async def run(self, stop: asyncio.Event) -> None:
+        """Consume and climb the ladder until `stop`; then finish the running batch, commit its offsets and leave
+        the group.
+        """
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(self._timer.run(stop), name=f"ladder-{self._name}")
+            tasks.create_task(self._consume(stop), name=f"consume-{self._name}")
+
+    async def _consume(self, stop: asyncio.Event) -> None:
+        backoff_seconds = BACKOFF_FIRST_SECONDS
+        while not stop.is_set():
+            try:
+                await self._session(stop)
+            except (KafkaError, OSError) as error:
+                _log.warning(
+                    "consumer.reconnecting", consumer=self._name, reason=repr(error), backoff_seconds=backoff_seconds
+                )
+                await _wait(stop, backoff_seconds)
+                backoff_seconds = min(backoff_seconds * 2, BACKOFF_MAX_SECONDS)
+            else:
+                backoff_seconds = BACKOFF_FIRST_SECONDS
+
+    async def _session(self, stop: asyncio.Event) -> None:
+        """One life of a Kafka client."""
+        listener = _Listener(self._name, self._idle)
+        consumer = make_consumer(self._kafka, self._name, self._topics, listener)
+        try:
+            await consumer.start()
+            while not stop.is_set():
+                polled = await consumer.getmany(timeout_ms=POLL_TIMEOUT_MS, max_records=self._batch_size_max)
+                if polled:
+                    await self._take(consumer, polled, stop)
+        finally:
+            try:
+                await asyncio.wait_for(consumer.stop(), STOP_WAIT_SECONDS)
+            except (TimeoutError, KafkaError, OSError) as error:
+                _log.warning("consumer.stop-failed", consumer=self._name, reason=repr(error))
+
+    async def _take(self, consumer: AIOKafkaConsumer, polled: Polled, stop: asyncio.Event) -> None:
+        self._idle.clear()
+        try:
+            if await self._settle_while_polling(consumer, polled, stop):
+                await self._commit_offsets(consumer, polled)
+        finally:
+            self._idle.set()
+
+    async def _settle_while_polling(self, consumer: AIOKafkaConsumer, polled: Polled, stop: asyncio.Event) -> bool:
+        settling = asyncio.create_task(self._settle(polled, stop), name=f"settle-{self._name}")
+        keepalive_seconds = min(self._kafka.max_poll_interval_ms / 4_000, 5.0)
+        try:
+            while not (await asyncio.wait({settling}, timeout=keepalive_seconds))[0]:
+                await _poll_paused(consumer)
+            return await settling
+        finally:
+            if not settling.done():
+                settling.cancel()
+                await asyncio.wait({settling})
+            _resume(consumer)
+
+    async def _settle(self, polled: Polled, stop: asyncio.Event) -> bool:
+        received_at = self._clock.now()
+        deliveries = [read_delivery(_raw(record), received_at) for records in polled.values() for record in records]
+        messages: list[InboundMessage] = [delivery.message for delivery in deliveries if delivery.message is not None]
+        metrics.BATCH_SIZE.labels(self._name).observe(len(deliveries))
+        with batch_span(self._name, messages), metrics.BATCH_SECONDS.labels(self._name).time():
+            return await self._batches.settle(deliveries, stop)
+
+    async def _commit_offsets(self, consumer: AIOKafkaConsumer, polled: Polled) -> None:
+        offsets = {place: records[-1].offset + 1 for place, records in polled.items()}
+        owned = consumer.assignment()
+        mine = {place: offset for place, offset in offsets.items() if place in owned}
+        try:
+            if mine:
+                await consumer.commit(mine)
+        except (KafkaError, IllegalStateError) as error:
+            # The inbox makes the redelivery harmless; the next commit covers this one.
+            _log.info("consumer.offsets-not-committed", consumer=self._name, reason=repr(error))
+            return
+        faults.fault_point(AFTER_OFFSETS)
+        for place, offset in mine.items():
+            end = consumer.highwater(place) if place in consumer.assignment() else None
+            if end is not None:
+                metrics.LAG.labels(self._name, place.topic, str(place.partition)).set(max(end - offset, 0))
+
+
+class _Listener(ConsumerRebalanceListener):  # type: ignore[misc]
+    """Lets a rebalance wait for the running batch, so that its offsets are committed by their owner."""
+
+    def __init__(self, name: str, idle: asyncio.Event) -> None:
+        self._name = name
+        self._idle = idle
+
+    async def on_partitions_revoked(self, revoked: set[TopicPartition]) -> None:
+        try:
+            await asyncio.wait_for(self._idle.wait(), REVOKE_WAIT_SECONDS)
+        except TimeoutError:
+            _log.info("consumer.revoked-while-handling", consumer=self._name, partitions=len(revoked))
+
+    async def on_partitions_assigned(self, assigned: set[TopicPartition]) -> None:
+        _log.info("consumer.assigned", consumer=self._name, partitions=len(assigned))
+
+
+async def _poll_paused(consumer: AIOKafkaConsumer) -> None:
+    """Poll without taking anything: it only shows the group that this member lives."""
+    _for_assigned(consumer, consumer.pause)
+    for place, records in (await consumer.getmany(timeout_ms=0)).items():
+        # Assigned between the pause and the poll.
+        if place in consumer.assignment():
+            consumer.seek(place, records[0].offset)
+
+
+def _resume(consumer: AIOKafkaConsumer) -> None:
+    _for_assigned(consumer, consumer.resume)
+
+
+def _for_assigned(consumer: AIOKafkaConsumer, act: Callable[..., None]) -> None:
+    try:
+        act(*consumer.assignment())
+    except IllegalStateError:
+        # A rebalance took the partitions meanwhile: nothing is left to pause.
+        return
+
+
+def _raw(record: ConsumerRecord) -> RawRecord:
+    return RawRecord(record.topic, record.partition, record.offset, record.key, tuple(record.headers), record.value)
+
+
+async def _wait(stop: asyncio.Event, seconds: float) -> None:
+    try:
+        await asyncio.wait_for(stop.wait(), seconds)
+    except TimeoutError:
+        return

@@ -1,0 +1,170 @@
+"""Apache Kafka clients with the settings the guarantees depend on, and topics.
+
+Owns every aiokafka option of the mesh: acks=all and idempotence for producers, manual offsets for consumers. Refuses
+auto-commit and auto-created topics. Facts: Apache Kafka 4.4, aiokafka 0.14.
+"""
+
+import asyncio
+import ssl
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
+from aiokafka.abc import ConsumerRebalanceListener
+from aiokafka.admin import AIOKafkaAdminClient, NewTopic
+from aiokafka.errors import KafkaError, TopicAlreadyExistsError, for_code
+from pydantic import SecretStr
+
+from mesh_runtime.errors import Unavailable
+from mesh_runtime.settings import ServiceSettings
+
+BATCH_BYTES_MAX = 960_000
+"""Largest record batch of one partition in bytes; below Apache Kafka's default `message.max.bytes` of 1,048,588."""
+REQUEST_TIMEOUT_MS = 10_000
+POLL_SECONDS = 0.1
+
+
+@dataclass(frozen=True, slots=True)
+class KafkaSettings:
+    """How to reach the brokers. `ca_file` unset means the system's certificate authorities; SASL unset means none."""
+
+    bootstrap: str
+    security_protocol: str = "PLAINTEXT"
+    sasl_mechanism: str | None = None
+    sasl_username: str | None = None
+    sasl_password: SecretStr | None = None
+    ca_file: Path | None = None
+    client_id: str = "ucmesh"
+    session_timeout_ms: int = 10_000
+    max_poll_interval_ms: int = 300_000
+
+    @classmethod
+    def from_service(cls, settings: ServiceSettings, client_id: str) -> "KafkaSettings":
+        """The Kafka part of a service's settings."""
+        return cls(
+            bootstrap=settings.kafka_bootstrap,
+            security_protocol=settings.kafka_security_protocol,
+            sasl_mechanism=settings.kafka_sasl_mechanism,
+            sasl_username=settings.kafka_sasl_username,
+            sasl_password=settings.kafka_sasl_password,
+            ca_file=settings.kafka_ca_file,
+            client_id=client_id,
+        )
+
+    def make_producer(self) -> AIOKafkaProducer:
+        """Same as `make_producer(self)`; usable as the producer factory of a relay."""
+        return make_producer(self)
+
+    def make_consumer(self, group: str, topics: Iterable[str]) -> AIOKafkaConsumer:
+        """Same as `make_consumer(self, group, topics)`."""
+        return make_consumer(self, group, topics)
+
+
+def make_producer(settings: KafkaSettings) -> AIOKafkaProducer:
+    """A producer, not started: acks=all, idempotent, bounded batches. Call it inside a running event loop."""
+    return AIOKafkaProducer(
+        **_common(settings),
+        acks="all",
+        enable_idempotence=True,
+        linger_ms=0,
+        max_batch_size=BATCH_BYTES_MAX,
+        request_timeout_ms=REQUEST_TIMEOUT_MS,
+    )
+
+
+def make_consumer(
+    settings: KafkaSettings,
+    group: str,
+    topics: Iterable[str],
+    listener: ConsumerRebalanceListener | None = None,
+) -> AIOKafkaConsumer:
+    """A subscribed consumer, not started: offsets are committed by hand, a new group begins at the earliest record."""
+    consumer = AIOKafkaConsumer(
+        **_common(settings),
+        group_id=group,
+        enable_auto_commit=False,
+        auto_offset_reset="earliest",
+        isolation_level="read_uncommitted",
+        session_timeout_ms=settings.session_timeout_ms,
+        heartbeat_interval_ms=max(settings.session_timeout_ms // 4, 250),
+        max_poll_interval_ms=settings.max_poll_interval_ms,
+        request_timeout_ms=REQUEST_TIMEOUT_MS,
+    )
+    consumer.subscribe(list(topics), listener=listener)
+    return consumer
+
+
+async def ensure_topics(settings: KafkaSettings, topics: Mapping[str, int], replication: int = 1) -> None:
+    """Create the topics (name: number of partitions) that do not exist; existing ones are left as they are.
+
+    Raises Unavailable when the brokers do not answer or refuse.
+    """
+    admin = AIOKafkaAdminClient(**_common(settings), request_timeout_ms=REQUEST_TIMEOUT_MS)
+    try:
+        await admin.start()
+        existing = set(await admin.list_topics())
+        missing = [NewTopic(name, count, replication) for name, count in topics.items() if name not in existing]
+        if missing:
+            response = await admin.create_topics(missing)
+            for name, code, message in response.topic_errors:
+                if code and for_code(code) is not TopicAlreadyExistsError:
+                    raise Unavailable(f"topic {name} was not created: {message or for_code(code).__name__}")
+    except (KafkaError, OSError) as error:
+        raise Unavailable(f"Apache Kafka at {settings.bootstrap} does not create topics: {error}") from error
+    finally:
+        await admin.close()
+
+
+async def wait_until_ready(settings: KafkaSettings, topics: Sequence[str], seconds: float) -> None:
+    """Wait until the brokers answer and every topic has a leader for each partition. Raises Unavailable after
+    `seconds`.
+    """
+    deadline = asyncio.get_running_loop().time() + seconds
+    problem = "no answer"
+    while True:
+        try:
+            absent = await _topics_without_leader(settings, topics)
+            if not absent:
+                return
+            problem = f"not ready: {', '.join(absent)}"
+        except (KafkaError, OSError) as error:
+            problem = str(error) or type(error).__name__
+        if asyncio.get_running_loop().time() >= deadline:
+            raise Unavailable(f"Apache Kafka at {settings.bootstrap} is not ready after {seconds} s ({problem})")
+        await asyncio.sleep(POLL_SECONDS)
+
+
+async def _topics_without_leader(settings: KafkaSettings, topics: Sequence[str]) -> list[str]:
+    admin = AIOKafkaAdminClient(**_common(settings), request_timeout_ms=2_000)
+    try:
+        await admin.start()
+        if not topics:
+            await admin.list_topics()
+            return []
+        described = await admin.describe_topics(list(topics))
+    finally:
+        await admin.close()
+    ready = {
+        topic["topic"]
+        for topic in described
+        if not topic["error_code"] and topic["partitions"] and all(p["leader"] >= 0 for p in topic["partitions"])
+    }
+    return [name for name in topics if name not in ready]
+
+
+def _common(settings: KafkaSettings) -> dict[str, Any]:
+    options: dict[str, Any] = {
+        "bootstrap_servers": settings.bootstrap,
+        "client_id": settings.client_id,
+        "security_protocol": settings.security_protocol,
+    }
+    if settings.security_protocol in ("SSL", "SASL_SSL"):
+        options["ssl_context"] = ssl.create_default_context(cafile=settings.ca_file)
+    if settings.sasl_mechanism is not None:
+        options["sasl_mechanism"] = settings.sasl_mechanism
+        options["sasl_plain_username"] = settings.sasl_username
+        password = settings.sasl_password
+        options["sasl_plain_password"] = password.get_secret_value() if password is not None else None
+    return options

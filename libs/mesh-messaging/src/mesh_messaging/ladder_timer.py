@@ -1,0 +1,204 @@
+"""The timer loop of the retry ladder: takes due messages, handles them in batches, moves what fails to its next rung.
+
+Owns the second attempt and all later ones, replays of dead letters included. Refuses order across keys; keeps it
+within.
+
+    due heads + followers -> one transaction: handle, delete rows
+       fails -> halve the keys -> one key: head alone -> fails -> next rung | dead letter
+"""
+
+import asyncio
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+
+from opentelemetry.trace import SpanKind
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from mesh_messaging import deadletters, inbox, metrics, parked
+from mesh_messaging.deadletters_rows import NewDeadLetter, put_many
+from mesh_messaging.dispatch import dispatch
+from mesh_messaging.failures import Failure, classify
+from mesh_messaging.ladder import AFTER_COMMIT, BEFORE_COMMIT, RetryLadder
+from mesh_messaging.message import Delivery, Handler, InboundMessage, read_delivery
+from mesh_messaging.parked import ParkedMessage
+from mesh_messaging.tracing import batch_span
+from mesh_runtime import faults
+from mesh_runtime.clock import Clock
+from mesh_runtime.db import Database
+from mesh_runtime.errors import InvalidInput, MeshError
+from mesh_runtime.logs import get_logger
+
+HEAD_COUNT_MAX = 100
+FOLLOWER_COUNT_MAX = 19
+"""Messages of one key taken behind its head in one transaction."""
+WAIT_SECONDS_MAX = 1.0
+"""A replay or another process's parked message is seen after at most this time."""
+WAIT_SECONDS_MIN = 0.01
+PRUNE_SECONDS = 600.0
+
+_log = get_logger("mesh_messaging.ladder")
+
+
+@dataclass(frozen=True, slots=True)
+class _Part:
+    """What one transaction takes: chosen heads (none = whatever is due), and how many messages behind each."""
+
+    head_ids: tuple[int, ...] | None
+    follower_count: int
+
+
+class LadderTimer:
+    """Climbs the ladder of one consumer; any number of processes may do so at once."""
+
+    def __init__(
+        self,
+        db: Database,
+        *,
+        name: str,
+        handlers: Mapping[str, Handler],
+        retry: RetryLadder,
+        clock: Clock,
+        inbox_keep: timedelta,
+    ) -> None:
+        self._db = db
+        self._name = name
+        self._handlers = handlers
+        self._retry = retry
+        self._clock = clock
+        self._inbox_keep = inbox_keep
+        self._pruned_at: float | None = None
+        self._taken: list[ParkedMessage] = []
+
+    async def run(self, stop: asyncio.Event) -> None:
+        """Until `stop`; a database that is away is waited for."""
+        while not stop.is_set():
+            try:
+                while await self.climb() and not stop.is_set():
+                    pass
+                wait_seconds = await self._seconds_to_next()
+                await self._prune()
+            except MeshError as error:
+                _log.warning("ladder.waiting", consumer=self._name, code=error.code, reason=str(error))
+                wait_seconds = WAIT_SECONDS_MAX
+            try:
+                await asyncio.wait_for(stop.wait(), wait_seconds)
+            except TimeoutError:
+                continue
+
+    async def climb(self) -> int:
+        """Take what is due now through one attempt; returns how many messages were taken."""
+        taken = 0
+        pending = [_Part(None, FOLLOWER_COUNT_MAX)]
+        while pending:
+            part = pending.pop()
+            failure = await self._attempt(part, None)
+            taken += len(self._taken) if part.head_ids is None else 0
+            if failure is None:
+                continue
+            metrics.FAILED.labels(self._name, failure.code).inc()
+            if failure.kind == "transient":
+                return 0
+            heads = tuple(dict.fromkeys(message.head_id for message in self._taken))
+            if len(heads) > 1:
+                middle = len(heads) // 2
+                pending.append(_Part(heads[middle:], part.follower_count))
+                pending.append(_Part(heads[:middle], part.follower_count))
+            elif len(self._taken) > 1:
+                pending.append(_Part(heads, 0))
+            elif heads:
+                failure = await self._attempt(_Part(heads, 0), failure)
+                if failure is not None:
+                    return 0
+        return taken
+
+    async def _attempt(self, part: _Part, verdict: Failure | None) -> Failure | None:
+        """One transaction. With a verdict the single head is moved on; else everything taken is handled."""
+        self._taken = []
+        handled: dict[str, int] = {}
+        try:
+            async with self._db.transaction() as tx:
+                self._taken = await self._lease(tx, part)
+                if not self._taken:
+                    return None
+                deliveries = [read_delivery(m.raw, m.parked_at, m.attempts + 1) for m in self._taken]
+                if verdict is None:
+                    await self._handle(tx, deliveries, handled)
+                else:
+                    await self._move_on(tx, self._taken[0], verdict)
+                faults.fault_point(BEFORE_COMMIT)
+            faults.fault_point(AFTER_COMMIT)
+        except Exception as error:
+            return classify(error)
+        for kind, count in handled.items():
+            metrics.HANDLED.labels(self._name, kind).inc(count)
+        return None
+
+    async def _lease(self, tx: AsyncConnection, part: _Part) -> list[ParkedMessage]:
+        if part.head_ids is None:
+            return await parked.lease_due(
+                tx,
+                self._name,
+                self._clock.now(),
+                head_count=HEAD_COUNT_MAX,
+                follower_count=part.follower_count,
+            )
+        return await parked.lease_heads(tx, self._name, part.head_ids, follower_count=part.follower_count)
+
+    async def _handle(self, tx: AsyncConnection, deliveries: Sequence[Delivery], handled: dict[str, int]) -> None:
+        messages = [self._readable(delivery) for delivery in deliveries]
+        with batch_span(self._name, messages, SpanKind.CONSUMER, retried=True):
+            await dispatch(tx, self._handlers, messages, handled.__setitem__)
+        await parked.remove(tx, [message.id for message in self._taken])
+        letters = [message.dead_letter_id for message in self._taken if message.dead_letter_id is not None]
+        await deadletters.resolve(tx, letters, self._clock.now())
+
+    def _readable(self, delivery: Delivery) -> InboundMessage:
+        message = delivery.message
+        if message is None:
+            reason = delivery.failure.message if delivery.failure is not None else ""
+            raise InvalidInput(f"the parked record is no event: {reason}", code="invalid-envelope")
+        if message.event.type not in self._handlers:
+            raise InvalidInput(f"{self._name} has no handler for {message.event.type}", code="no-handler")
+        return message
+
+    async def _move_on(self, tx: AsyncConnection, message: ParkedMessage, failure: Failure) -> None:
+        """Next rung, or dead letter."""
+        attempts = message.attempts + 1
+        due_at = self._retry.due_after(attempts, self._clock.now())
+        _log.warning(
+            "message.failed",
+            consumer=self._name,
+            topic=message.raw.topic,
+            partition=message.raw.partition,
+            offset=message.raw.offset,
+            attempts=attempts,
+            kind=failure.kind,
+            code=failure.code,
+            reason=failure.message,
+            fingerprint=failure.fingerprint,
+        )
+        if failure.kind == "permanent" or due_at is None:
+            letter = NewDeadLetter(message.raw, failure, attempts, admitted=True, reopens=message.dead_letter_id)
+            await put_many(tx, self._name, [letter], clock=self._clock)
+            await parked.remove(tx, [message.id])
+            metrics.DEAD_LETTERED.labels(self._name, failure.code).inc()
+        else:
+            await parked.postpone(tx, self._name, message, failure, due_at)
+
+    async def _seconds_to_next(self) -> float:
+        async with self._db.read() as tx:
+            due_at, count = await parked.next_due(tx, self._name)
+        metrics.PARKED_NOW.labels(self._name).set(count)
+        if due_at is None:
+            return WAIT_SECONDS_MAX
+        seconds = (due_at - self._clock.now()).total_seconds()
+        return min(max(seconds, WAIT_SECONDS_MIN), WAIT_SECONDS_MAX)
+
+    async def _prune(self) -> None:
+        now = self._clock.monotonic()
+        if self._pruned_at is not None and now - self._pruned_at < PRUNE_SECONDS:
+            return
+        async with self._db.transaction() as tx:
+            await inbox.prune(tx, self._name, self._clock.now() - self._inbox_keep)
+        self._pruned_at = now
