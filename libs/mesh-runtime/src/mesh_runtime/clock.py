@@ -81,4 +81,4 @@ class SequentialIds:
     def new(self) -> uuid.UUID:
         with self._lock:
             self._count += 1
-            return uuid.UUID(int=(self._seed << 80) | self._count, version=8)
+            return uuid.UUID(int=(self._seed << 80) | self._count, version=4)

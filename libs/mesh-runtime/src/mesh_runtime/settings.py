@@ -5,6 +5,7 @@ Owns naming what is missing or wrong in one message a person can act on. Refuses
 
 from __future__ import annotations
 
+import ipaddress
 import os
 from pathlib import Path
 from typing import Annotated, Literal, TypeVar
@@ -13,7 +14,6 @@ from urllib.parse import urlsplit
 from pydantic import AfterValidator, Field, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-_LOOPBACK = {"localhost", "127.0.0.1", "::1"}
 
 
 class SettingsError(Exception):
@@ -25,9 +25,16 @@ def check_url(value: str) -> str:
     parts = urlsplit(value)
     if parts.scheme not in {"https", "http"} or not parts.hostname:
         raise ValueError("must be a URL such as https://issuer.example.org")
-    if parts.scheme == "http" and parts.hostname not in _LOOPBACK and not parts.hostname.startswith("127."):
+    if parts.scheme == "http" and not _is_loopback(parts.hostname):
         raise ValueError("must use https; plain http is accepted only on the loopback interface")
     return value
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
 
 
 TrustedUrl = Annotated[str, AfterValidator(check_url)]
