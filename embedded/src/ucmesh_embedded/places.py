@@ -4,6 +4,7 @@ Owns: folder names under the home folder (`.ucmesh/`), the cache, free ports, an
 runs as when we are root. Refuses: starting anything.
 """
 
+import asyncio
 import errno
 import hashlib
 import os
@@ -13,6 +14,7 @@ import shutil
 import socket
 import stat
 import tempfile
+import time
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -21,6 +23,8 @@ from ucmesh_embedded.errors import StackError
 # Below the range Linux hands out for outgoing connections, so that a port is still free after a restart.
 PORT_FIRST, PORT_LAST = 20_000, 31_999
 PORT_TRIES_MAX = 200
+PORT_WAIT_SECONDS = 5.0
+PORT_REMEDY = "Start again: a stack that starts anew takes another free port."
 FREE_BYTES_MIN = 512 * 1024 * 1024
 
 
@@ -37,6 +41,11 @@ class Places:
         home = home.absolute()
         moved = os.environ.get("UCMESH_CACHE")
         return cls(home, Path(moved).absolute() if moved else home / "cache")
+
+    @classmethod
+    def from_environment(cls) -> "Places":
+        """The places under UCMESH_HOME, by default `.ucmesh` in the current folder."""
+        return cls.of(Path(os.environ.get("UCMESH_HOME", ".ucmesh")))
 
     @property
     def logs(self) -> Path:
@@ -138,6 +147,21 @@ def port_is_free(port: int) -> bool:
         except OSError:
             return False
     return True
+
+
+async def settle_port(port: int, name: str) -> int:
+    """`port` once it is free, or any free one when it is 0. StackError when another program keeps it.
+
+    A process that was just killed may hold its port for a moment.
+    """
+    if not port:
+        return free_port()
+    deadline = time.monotonic() + PORT_WAIT_SECONDS
+    while not port_is_free(port):
+        if time.monotonic() > deadline:
+            raise StackError(f"{name}: port {port} is taken by another program.", remedy=PORT_REMEDY)
+        await asyncio.sleep(0.05)
+    return port
 
 
 def require_space(folder: Path, bytes_min: int = FREE_BYTES_MIN) -> None:

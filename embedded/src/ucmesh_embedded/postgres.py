@@ -23,13 +23,12 @@ import asyncpg
 import psutil
 
 from ucmesh_embedded.errors import StackError
-from ucmesh_embedded.places import free_port, port_is_free, reachable_folder, require_space, unprivileged, unwritable
-from ucmesh_embedded.processes import POLL_SECONDS, Child, Command, spawn, tail
+from ucmesh_embedded.places import PORT_REMEDY, reachable_folder, require_space, settle_port, unprivileged, unwritable
+from ucmesh_embedded.processes import POLL_SECONDS, Child, Command, spawn
 
 SUPERUSER = "ucmesh"
 MAJOR = "18"
 START_SECONDS_MAX = 60.0
-START_TRIES_MAX = 3
 CONNECTIONS_MAX = 120
 READY_LINE = 7  # of postmaster.pid
 
@@ -72,16 +71,10 @@ class PostgresServer:
             self._prepare()
         except OSError as error:
             raise unwritable(error, self._settings.folder) from error
-        for tries in range(1, START_TRIES_MAX + 1):
-            if not self.port or not port_is_free(self.port):
-                self.port = free_port()
-            self._settings.log.unlink(missing_ok=True)
-            self.child = spawn(self._command())
-            if await self._ready(self.child):
-                return
-            if "Address already in use" not in tail(self._settings.log) or tries == START_TRIES_MAX:
-                break
-        raise _start_failure(self._settings.log)
+        self.port = await settle_port(self.port, "PostgreSQL")
+        self.child = spawn(self._command())
+        if not await self._ready(self.child):
+            raise diagnose("PostgreSQL did not start", self.child.tail())
 
     async def stop(self) -> None:
         if self.child is not None:
@@ -253,14 +246,10 @@ def _end_leftover(data: Path) -> None:
     file.unlink(missing_ok=True)
 
 
-def _start_failure(log: Path) -> StackError:
-    return diagnose("PostgreSQL did not start", tail(log))
-
-
 def diagnose(what: str, output: str) -> StackError:
     """Turn the last lines of a log into a message that says what to do."""
     if "No space left on device" in output or "Disk quota exceeded" in output:
         return StackError(f"{what}: the disk is full.", remedy="Free some space, then start again.")
     if "Address already in use" in output:
-        return StackError(f"{what}: its port is taken.", remedy="Start again; another free port will be used.")
+        return StackError(f"{what}: its port was taken by another program.", remedy=PORT_REMEDY)
     return StackError(f"{what}. Its last lines were:\n{output}")

@@ -14,7 +14,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 import orjson
@@ -50,7 +50,8 @@ class Child:
 
     command: Command
     popen: "subprocess.Popen[bytes]"
-    started_at: float = field(default_factory=time.monotonic)
+    log_start_bytes: int = 0
+    """Where in the log this process's own output begins."""
 
     @property
     def pid(self) -> int:
@@ -59,6 +60,10 @@ class Child:
     @property
     def exit_code(self) -> int | None:
         return self.popen.poll()
+
+    def tail(self, lines_max: int = 15) -> str:
+        """The last lines this process wrote."""
+        return tail(self.command.log, lines_max, from_byte=self.log_start_bytes)
 
     def kill(self) -> None:
         """SIGKILL to the whole group, and wait for its leader."""
@@ -100,6 +105,7 @@ def spawn(command: Command) -> Child:
     command.log.parent.mkdir(parents=True, exist_ok=True)
     try:
         with command.log.open("ab") as log:
+            log_start_bytes = log.tell()
             popen = subprocess.Popen(
                 [str(part) for part in command.argv],
                 stdin=subprocess.DEVNULL,
@@ -113,7 +119,7 @@ def spawn(command: Command) -> Child:
             )
     except OSError as error:
         raise StackError(f"{command.argv[0]} cannot be started: {error.strerror or error}.") from error
-    return Child(command, popen)
+    return Child(command, popen, log_start_bytes)
 
 
 def bound_log(log: Path, bytes_max: int = LOG_BYTES_MAX) -> None:
@@ -123,11 +129,12 @@ def bound_log(log: Path, bytes_max: int = LOG_BYTES_MAX) -> None:
         os.truncate(log, 0)
 
 
-def tail(log: Path, lines_max: int = 15) -> str:
+def tail(log: Path, lines_max: int = 15, *, from_byte: int = 0) -> str:
     """The last lines of a log, for the message that says why something died."""
     try:
         with log.open("rb") as file:
-            file.seek(max(0, log.stat().st_size - TAIL_BYTES_MAX))
+            size = log.stat().st_size
+            file.seek(max(0, size - TAIL_BYTES_MAX, from_byte if from_byte <= size else 0))
             text = file.read().decode(errors="replace")
     except OSError:
         return ""

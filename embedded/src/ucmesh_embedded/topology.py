@@ -1,0 +1,253 @@
+"""The mesh as one picture: which programs run, what each needs, where each listens, what each is told.
+
+    HR file, CLI ──> orchestrator ──ucmesh.graph.commands.v1──> graph-adapter ──HTTPS──┐
+                       │  ▲   │                                                        ├──> simulator
+                       │  │   └────ucmesh.pwsh.commands.v1───> pwsh-gateway ───pwsh────┘   (Microsoft 365)
+                       │  └──ucmesh.orchestrator.replies.v1──────┘
+                       └──ucmesh.certs.commands.v1──> cert-manager ──ucmesh.certificates.v1──> all others
+
+    postgres: one database and one role a service      kafka: the topics below, `<topic>.<consumer>.dlq` beside them
+    issuer: bearer tokens for all of them               traces: takes every span, answers `ucmesh trace show`
+
+Owns: names, topics, environments, start order. Refuses: starting anything (stack.py does).
+"""
+
+import os
+import shutil
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from ucmesh_embedded.keys import Keys
+from ucmesh_embedded.places import Places
+
+PARTITIONS = 12
+DEAD_LETTER_PARTITIONS = 1
+
+# topic: consumers
+TOPICS: Mapping[str, Sequence[str]] = {
+    "ucmesh.hr.lifecycle.v1": ["orchestrator"],
+    "ucmesh.graph.commands.v1": ["graph-adapter"],
+    "ucmesh.pwsh.commands.v1": ["pwsh-gateway"],
+    "ucmesh.certs.commands.v1": ["cert-manager"],
+    "ucmesh.orchestrator.replies.v1": ["orchestrator"],
+    "ucmesh.cert-manager.replies.v1": ["cert-manager"],
+    "ucmesh.certificates.v1": ["graph-adapter", "pwsh-gateway", "orchestrator"],
+    "ucmesh.plans.v1": [],
+    "ucmesh.sessions.v1": [],
+}
+
+# client of the development issuer: scopes
+CLIENTS: Mapping[str, str] = {
+    "orchestrator": "mesh.read mesh.write",
+    "graph-adapter": "mesh.read mesh.write",
+    "pwsh-gateway": "mesh.read mesh.write",
+    "cert-manager": "mesh.read mesh.write",
+    "cli": "mesh.read mesh.write mesh.admin hr.write",
+}
+
+SERVERS = ("postgres", "kafka", "issuer", "traces", "simulator")
+SERVICES = ("cert-manager", "graph-adapter", "pwsh-gateway", "orchestrator")
+EVERYTHING = (*SERVERS, *SERVICES)
+SEALED_FOR = ("graph-adapter", "pwsh-gateway")
+LISTENERS = (*EVERYTHING, "simulator-admin")
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """What may differ between a demo, a test and a benchmark."""
+
+    durable: bool = True
+    """False: PostgreSQL without fsync, for tests."""
+    trace_ratio: float = 1.0
+    pwsh: bool | None = None
+    """None: real PowerShell when `pwsh` is on PATH."""
+    seed: int = 1
+    seed_file: Path | None = None
+    """Tenants the simulator starts with; None: none, they are made through its admin API."""
+    simulator_arguments: Sequence[str] = ()
+    environment: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
+    """More variables for a program, by its name."""
+    faults: Mapping[str, str] = field(default_factory=dict)
+    """UCMESH_FAULTS for the first start of a program; a start after a crash goes without."""
+
+
+@dataclass(frozen=True, slots=True)
+class Wiring:
+    """Every address and secret of one stack."""
+
+    places: Places
+    ports: Mapping[str, int]
+    options: Options
+
+    @property
+    def keys(self) -> Keys:
+        return Keys(self.places.keys)
+
+    @property
+    def pwsh(self) -> str | None:
+        """The real PowerShell the gateway uses; None: the simulated host."""
+        found = shutil.which("pwsh") if modules_folder().is_dir() else None
+        return found if self.options.pwsh in (None, True) else None
+
+    def url(self, name: str) -> str:
+        scheme = "https" if name == "simulator" else "http"
+        return f"{scheme}://127.0.0.1:{self.ports[name]}"
+
+    def database_url(self, service: str) -> str:
+        role = database(service)
+        return f"postgresql://{role}:{self.keys.password(f'database-{role}')}@127.0.0.1:{self.ports['postgres']}/{role}"
+
+
+@dataclass(frozen=True, slots=True)
+class Program:
+    """One Python program of the mesh. Ready when `health` answers 200 on its port."""
+
+    name: str
+    arguments: Sequence[str]
+    environment: Mapping[str, str]
+    needs: Sequence[str] = ()
+    health: str = "/health/ready"
+    health_listener: str = ""
+    """The listener asked for `health`, when it is not the one of the program's own name."""
+    health_token: str = ""
+
+
+def programs(wiring: Wiring) -> list[Program]:
+    """Everything but PostgreSQL and Kafka, in reading order; `needs` gives the start order."""
+    return [_issuer(wiring), _traces(wiring), _simulator(wiring), *(_service(wiring, name) for name in SERVICES)]
+
+
+def all_topics() -> dict[str, int]:
+    """Every topic with its number of partitions, dead-letter topics included."""
+    dead = {f"{topic}.{consumer}.dlq": DEAD_LETTER_PARTITIONS for topic, names in TOPICS.items() for consumer in names}
+    return dict.fromkeys(TOPICS, PARTITIONS) | dead
+
+
+def database(service: str) -> str:
+    """The name of a service's database and role: that of its module."""
+    return service.replace("-", "_")
+
+
+def modules_folder() -> Path:
+    """The stub MicrosoftTeams and ExchangeOnlineManagement modules of the checkout."""
+    return Path(__file__).resolve().parents[3] / "simulator" / "modules"
+
+
+def _issuer(wiring: Wiring) -> Program:
+    keys = wiring.keys
+    arguments = ["ucmesh_embedded.issuer", "--port", str(wiring.ports["issuer"])]
+    arguments += ["--key-file", str(keys.issuer_key_file())]
+    arguments += ["--clients-file", str(wiring.places.home / "issuer.json")]
+    return Program("issuer", arguments, {})
+
+
+def _traces(wiring: Wiring) -> Program:
+    keys = wiring.keys
+    arguments = ["ucmesh_embedded.traces", "--port", str(wiring.ports["traces"])]
+    arguments += ["--file", str(wiring.places.home / "traces" / "spans.sqlite"), "--issuer", wiring.url("issuer")]
+    arguments += ["--issuer-key-file", str(keys.issuer_key_file())]
+    arguments += ["--ingest-token-file", str(keys.password_file("traces-ingest"))]
+    return Program("traces", arguments, {})
+
+
+def _simulator(wiring: Wiring) -> Program:
+    keys = wiring.keys
+    token = keys.password("simulator-admin")
+    arguments = ["ucmesh_simulator", "serve", "--port", str(wiring.ports["simulator"])]
+    arguments += ["--admin-port", str(wiring.ports["simulator-admin"]), "--seed", str(wiring.options.seed)]
+    arguments += ["--certfile", str(keys.server_cert_file), "--keyfile", str(keys.server_key_file)]
+    if wiring.options.seed_file:
+        arguments += ["--seed-file", str(wiring.options.seed_file)]
+    arguments += wiring.options.simulator_arguments
+    return Program(
+        "simulator",
+        arguments,
+        {"UCMESH_SIMULATOR_ADMIN_TOKEN": token},
+        health="/_sim/config",
+        health_listener="simulator-admin",
+        health_token=token,
+    )
+
+
+def _service(wiring: Wiring, name: str) -> Program:
+    prefix = name.replace("-", "_").upper() + "_"
+    told = _common(wiring, name) | _OWN[name](wiring)
+    environment = {prefix + variable: value for variable, value in told.items()}
+    if "OTLP_ENDPOINT" in told:
+        token = wiring.keys.password("traces-ingest")
+        environment["OTEL_EXPORTER_OTLP_HEADERS"] = f"Authorization=Bearer%20{token}"
+    return Program(name, [database(name)], environment, needs=["postgres", "kafka", "issuer"])
+
+
+def _common(wiring: Wiring, name: str) -> dict[str, str]:
+    keys = wiring.keys
+    told = {
+        "DATABASE_URL": wiring.database_url(name),
+        "KAFKA_BOOTSTRAP": f"127.0.0.1:{wiring.ports['kafka']}",
+        "OIDC_ISSUER": wiring.url("issuer"),
+        "CA_FILE": str(keys.ca_file),
+        "CLIENT_ID": name,
+        "CLIENT_SECRET": keys.password(f"client-{name}"),
+        "HTTP_PORT": str(wiring.ports[name]),
+        "KEK_FILE": str(keys.kek_file(name)),
+    }
+    if wiring.options.trace_ratio > 0:
+        told |= {"OTLP_ENDPOINT": wiring.url("traces"), "TRACE_RATIO": str(wiring.options.trace_ratio)}
+    return told
+
+
+def _cert_manager(wiring: Wiring) -> dict[str, str]:
+    return {
+        "SEALING_KEY_FILE": str(wiring.keys.sealing_key_file("cert-manager")),
+        "RECEIVERS_FILE": str(wiring.keys.receivers_file(SEALED_FOR)),
+    }
+
+
+def _graph_adapter(wiring: Wiring) -> dict[str, str]:
+    return {
+        "SEALING_KEY_FILE": str(wiring.keys.sealing_key_file("graph-adapter")),
+        "LOGIN_URL": wiring.url("simulator"),
+        "GRAPH_URL": wiring.url("simulator") + "/v1.0",
+    }
+
+
+def _pwsh_gateway(wiring: Wiring) -> dict[str, str]:
+    told = {
+        "SEALING_KEY_FILE": str(wiring.keys.sealing_key_file("pwsh-gateway")),
+        "BACKEND": "pwsh" if wiring.pwsh else "simulated",
+        "SIMULATOR_URL": wiring.url("simulator"),
+        "SIMULATOR_CA": str(wiring.keys.ca_file),
+    }
+    return told | ({"MODULE_PATH": str(modules_folder())} if wiring.pwsh else {})
+
+
+def _orchestrator(wiring: Wiring) -> dict[str, str]:
+    return {"CERT_MANAGER_JWK_FILE": str(wiring.keys.sealing_public_file("cert-manager"))}
+
+
+_OWN: Mapping[str, Callable[[Wiring], dict[str, str]]] = {
+    "cert-manager": _cert_manager,
+    "graph-adapter": _graph_adapter,
+    "pwsh-gateway": _pwsh_gateway,
+    "orchestrator": _orchestrator,
+}
+
+
+def base_environment(places: Places) -> dict[str, str]:
+    """What every program inherits from us: little, so that a setting of the person's shell cannot change the mesh.
+
+    Certificate variables (SSL_CERT_FILE and its like) are left out on purpose: they would override the embedded CA.
+    Compiled Python goes to the cache, which makes the second start of seven programs seconds faster.
+    """
+    kept = {name: os.environ[name] for name in ("PATH", "HOME", "LANG", "LC_ALL", "TMPDIR", "TZ") if name in os.environ}
+    return kept | {
+        "PYTHONPYCACHEPREFIX": str(places.cache / "pycache"),
+        "PYTHONUNBUFFERED": "1",
+        "PYTHONSAFEPATH": "1",
+    }
+
+
+def argv(program: Program) -> list[str]:
+    return [sys.executable, "-m", *program.arguments]
