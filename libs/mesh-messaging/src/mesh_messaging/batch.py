@@ -99,8 +99,8 @@ class Batches:
     async def _take_over(
         self, tx: AsyncConnection, part: Sequence[Delivery], verdict: Failure | None, outcome: "_Outcome"
     ) -> None:
-        # First the inbox: it waits for a member that lost the partition but still handles the same messages, so that the
-        # look at the parked keys below sees what that member parked.
+        # First the inbox: it waits for a member that lost the partition but still handles the same messages. So the
+        # look at the parked keys, which comes after it, sees what that member parked.
         new = await admit_identities(tx, self._name, [delivery.identity for delivery in part])
         fresh = [delivery for delivery in part if delivery.identity in new]
         outcome.duplicates = len(part) - len(fresh)

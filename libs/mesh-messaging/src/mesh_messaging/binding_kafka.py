@@ -46,9 +46,9 @@ def header_pairs(event: CloudEvent) -> list[tuple[str, str]]:
 def from_record(
     headers: Iterable[tuple[str, bytes]], value: bytes | None, *, received_at: datetime | None = None
 ) -> CloudEvent:
-    """Read a Kafka record. Headers outside the specification are ignored; an absent `time` becomes `received_at` (or now).
+    """Read a Kafka record. Headers outside the specification are ignored.
 
-    Raises InvalidEnvelope with what is wrong.
+    An absent `time` becomes `received_at`, or now. Raises InvalidEnvelope with what is wrong.
     """
     attributes: dict[str, str] = {}
     content_type: str | None = None

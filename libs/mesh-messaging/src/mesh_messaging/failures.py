@@ -50,7 +50,8 @@ def _kind(error: MeshError) -> Kind:
 
 
 def _failure(kind: Kind, code: str, message: str, error: Exception) -> Failure:
-    return Failure(kind, code, message.replace("\x00", "\\x00")[:REASON_LENGTH_MAX], fingerprint(error))
+    storable = message.replace("\x00", "\\x00").encode("utf-8", "backslashreplace").decode()
+    return Failure(kind, code, storable[:REASON_LENGTH_MAX], fingerprint(error))
 
 
 def _validation_text(error: ValidationError) -> str:

@@ -31,7 +31,7 @@ DELETE FROM inbox WHERE ctid = ANY (ARRAY(
 
 
 async def admit(tx: AsyncConnection, consumer: str, events: Sequence[CloudEvent]) -> set[tuple[str, str]]:
-    """Record the events in the caller's transaction, in one statement, and return the (source, id) of those that are new.
+    """Record the events in the caller's transaction, in one statement; returns the (source, id) of those that are new.
 
     When another open transaction admits the same event, waits for its end.
     """
