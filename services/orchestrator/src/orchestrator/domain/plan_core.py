@@ -17,7 +17,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 
-from orchestrator.domain.plan import PLAN_ENDS, OperationState, PlanState, Reason
+from orchestrator.domain.plan import PLAN_ENDS, OperationState, PlanError, PlanState, Reason
 from orchestrator.domain.plan_status import (
     NO_REPLY,
     OBSERVE_KEY,
@@ -29,6 +29,7 @@ from orchestrator.domain.plan_status import (
     PlanStatus,
     Reply,
     Retried,
+    Started,
     TimerFired,
     Transition,
     dispatch_id,
@@ -40,6 +41,7 @@ from orchestrator.domain.verdict import Again, Done, Over, judge
 from orchestrator.domain.verification import UnresolvedReferenceError
 
 REFERENCE_MISSING = "reference-missing"
+PLAN_DEFECT = "plan-defect"
 NO_LAGS: Mapping[str, float] = {}
 
 UNFINISHED = frozenset({OperationState.PENDING, OperationState.DISPATCHED, OperationState.WAITING})
@@ -57,7 +59,7 @@ def advance(
 ) -> Transition:
     """Take the events in their order and decide what follows. The arguments are not changed.
 
-    `lags`: learned seconds of the tenant by gate. Raises PlanError for an expectation with an unknown operator.
+    `lags`: learned seconds of the tenant by gate. A plan with a defect fails its operation instead of raising.
     """
     step = Step(plan, operations, now, lags)
     for event in events:
@@ -73,6 +75,8 @@ def _take(step: Step, event: Event) -> None:
             _take_reply(step, event)
         case TimerFired():
             _take_timer(step)
+        case Started():
+            step.add(event.observe)
         case Planned():
             _take_planned(step, event)
         case PlanningRefused():
@@ -88,6 +92,7 @@ def _take_planned(step: Step, event: Planned) -> None:
         return
     for row in event.operations:
         step.add(row)
+    step.plan.effects = event.effects
     step.plan.state = PlanState.RUNNING
     if event.not_before is not None and event.not_before > step.now:
         step.plan.state = PlanState.SCHEDULED
@@ -160,7 +165,11 @@ def _was_attempt(row: OperationStatus, reply: Reply) -> bool:
 
 def _judge(step: Step, row: OperationStatus, reply: Reply) -> Done | Again | Over:
     compared = not row.undo_from and (row.spec.wait is not None or row.spec.expect is not None)
-    return judge(row, reply, step.outputs(row) if compared else {}, step.now)
+    try:
+        return judge(row, reply, step.outputs(row) if compared else {}, step.now)
+    except PlanError as defect:
+        # One defective plan must end by itself, not take the batch of its neighbours down.
+        return Over("failed", {"code": PLAN_DEFECT, "message": str(defect), "retryable": False})
 
 
 def _apply(step: Step, row: OperationStatus, reply: Reply) -> None:

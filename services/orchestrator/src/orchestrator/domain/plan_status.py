@@ -93,6 +93,7 @@ class PlanStatus:
 
     `due_at` is never later than the earliest `due_at` of its operations; it may be earlier, then the timer moves it.
     `round` counts the tries: operations of earlier rounds stay, and what they changed is undone with the rest.
+    `effects` is what the planner wants people to see (site, profile, licences, number).
     """
 
     plan_id: UUID
@@ -112,6 +113,7 @@ class PlanStatus:
     traceparent: str | None = None
     cause: Reason | None = None
     reason: Reason | None = None
+    effects: Json | str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,11 +136,19 @@ class Reply:
 
 
 @dataclass(frozen=True, slots=True)
+class Started:
+    """A new plan begins with this read."""
+
+    observe: OperationStatus
+
+
+@dataclass(frozen=True, slots=True)
 class Planned:
     """The planner made a plan of what was observed; no operations = nothing to do."""
 
     operations: tuple[OperationStatus, ...]
     not_before: datetime | None = None
+    effects: Json | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -168,7 +178,7 @@ class Retried:
     not_before: datetime | None = None
 
 
-Event = Reply | Planned | PlanningRefused | TimerFired | Cancelled | Retried
+Event = Reply | Started | Planned | PlanningRefused | TimerFired | Cancelled | Retried
 
 
 @dataclass(frozen=True, slots=True)

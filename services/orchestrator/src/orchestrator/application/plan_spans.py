@@ -1,0 +1,69 @@
+"""A plan in its trace: one span when it starts, the parent of all it does, and one over its whole life when it ends.
+
+Owns the names of both spans. Every command carries the first span's context, so a joiner is one trace from the HR event
+to the last cmdlet, however many days lie between.
+"""
+
+from __future__ import annotations
+
+from opentelemetry.trace import SpanKind, Status, StatusCode
+from opentelemetry.util.types import AttributeValue
+
+from mesh_runtime import telemetry
+from orchestrator.application.plan_metrics import PLAN_SECONDS, PLANS_ENDED
+from orchestrator.domain.plan import PlanState
+from orchestrator.domain.plan_status import PlanStatus
+
+START_SPAN = "plan.start"
+LIFE_SPAN = "plan"
+FAILED_ENDS = frozenset({PlanState.HELD, PlanState.COMPENSATED})
+
+
+def plan_started(plan: PlanStatus, traceparent: str | None) -> str | None:
+    """The traceparent to keep with the plan: of a span below the HR event's, or the event's when not tracing."""
+    parent = traceparent or telemetry.current_traceparent()
+    if not telemetry.enabled():
+        return parent
+    context = telemetry.context_from({"traceparent": parent}) if parent else None
+    span = telemetry.tracer("orchestrator").start_span(
+        START_SPAN, context=context, kind=SpanKind.INTERNAL, attributes=_attributes(plan)
+    )
+    span.end()
+    own = span.get_span_context()
+    return f"00-{own.trace_id:032x}-{own.span_id:016x}-{int(own.trace_flags):02x}" if own.is_valid else parent
+
+
+def plan_ended(plan: PlanStatus) -> None:
+    """Count the end and, when traced, draw the plan's whole life as one span."""
+    PLANS_ENDED.labels(plan.kind, plan.state.value).inc()
+    if plan.finished_at is None:
+        return
+    PLAN_SECONDS.labels(plan.kind, plan.state.value).observe((plan.finished_at - plan.created_at).total_seconds())
+    if not telemetry.enabled() or plan.traceparent is None:
+        return
+    span = telemetry.tracer("orchestrator").start_span(
+        LIFE_SPAN,
+        context=telemetry.context_from({"traceparent": plan.traceparent}),
+        start_time=int(plan.created_at.timestamp() * 1e9),
+        attributes={**_attributes(plan), "ucmesh.plan.state": plan.state.value, "ucmesh.plan.round": plan.round},
+    )
+    if plan.reason is not None:
+        span.set_attribute("ucmesh.plan.reason", plan.reason.code)
+        if plan.state in FAILED_ENDS:
+            span.set_status(Status(StatusCode.ERROR, plan.reason.message[:500]))
+    span.end(end_time=int(plan.finished_at.timestamp() * 1e9))
+
+
+def trace_id_of(traceparent: str | None) -> str | None:
+    """The trace id in a W3C traceparent."""
+    return traceparent.split("-")[1] if traceparent else None
+
+
+def _attributes(plan: PlanStatus) -> dict[str, AttributeValue]:
+    return {
+        "ucmesh.plan.id": str(plan.plan_id),
+        "ucmesh.plan.kind": plan.kind,
+        "ucmesh.customer": plan.customer,
+        "ucmesh.tenant.id": plan.tenant_id,
+        "ucmesh.employee.id": plan.employee_id,
+    }

@@ -1,0 +1,103 @@
+"""What the plan engine needs from the outside: its rows, and a way to speak in the transaction that makes it true.
+
+Everything works on batches: the number of statements of a transition does not grow with the number of plans.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import TYPE_CHECKING, Literal, Protocol
+from uuid import UUID
+
+from orchestrator.domain.plan import Reason
+from orchestrator.domain.plan_status import Dispatch, OperationStatus, PlanStatus
+
+if TYPE_CHECKING:
+    from sqlalchemy.ext.asyncio import AsyncConnection
+
+NoticeAction = Literal["created", "succeeded", "refused", "compensated", "held", "cancelled"]
+
+
+@dataclass(frozen=True, slots=True)
+class LoadedPlan:
+    """A plan row, locked until the transaction ends, with all its operations of all rounds. `new` = not stored yet."""
+
+    plan: PlanStatus
+    operations: Sequence[OperationStatus]
+    new: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Command:
+    """A dispatch on its way to an adapter, with the plan that gives it tenant, lane and trace."""
+
+    plan: PlanStatus
+    dispatch: Dispatch
+
+
+@dataclass(frozen=True, slots=True)
+class Notice:
+    """A plan event for everybody else. Counts are of the present round, observing included."""
+
+    plan: PlanStatus
+    action: NoticeAction
+    reason: Reason | None
+    operations_total: int
+    operations_succeeded: int
+    operations_failed: int
+
+
+class PlanRows(Protocol):
+    """Tables plan, operation and gate_lag."""
+
+    async def load(self, tx: AsyncConnection, plan_ids: Collection[UUID]) -> list[LoadedPlan]:
+        """Lock and load the plans that exist, always in the same order, so that two batches never deadlock."""
+        ...
+
+    async def claim_due(self, tx: AsyncConnection, now: datetime, count_max: int) -> list[LoadedPlan]:
+        """Lock and load plans whose time has come, passing by those that somebody else holds."""
+        ...
+
+    async def insert(self, tx: AsyncConnection, plans: Sequence[PlanStatus]) -> None:
+        """New plans; their operations follow through `save`."""
+        ...
+
+    async def save(
+        self,
+        tx: AsyncConnection,
+        plans: Sequence[PlanStatus],
+        added: Sequence[OperationStatus],
+        changed: Sequence[OperationStatus],
+    ) -> None:
+        """Write what a batch changed: at most one statement for each of the three, and the timers' alarm."""
+        ...
+
+    async def lags(self, tx: AsyncConnection, tenant_ids: Collection[str]) -> Mapping[str, Mapping[str, float]]:
+        """Learned seconds by tenant and gate."""
+        ...
+
+    async def learn(self, tx: AsyncConnection, measured: Mapping[tuple[str, str], float], now: datetime) -> None:
+        """Take measured seconds by (tenant, gate) into the weighted means."""
+        ...
+
+    async def wake(self, tx: AsyncConnection, subjects: Collection[str], now: datetime) -> None:
+        """Make local operations that wait for these subjects due now; those held by others are left to their poll."""
+        ...
+
+    async def next_due(self, tx: AsyncConnection) -> datetime | None:
+        """When the next plan is due."""
+        ...
+
+    async def postpone(self, tx: AsyncConnection, plan_id: UUID, due_at: datetime) -> None:
+        """Look at a plan later that cannot be handled now."""
+        ...
+
+
+class PlanMessages(Protocol):
+    """The outbox, spoken to in the engine's terms."""
+
+    async def append(self, tx: AsyncConnection, commands: Sequence[Command], notices: Sequence[Notice]) -> None:
+        """Commands to the adapters and plan events to everybody, in one statement, in the caller's transaction."""
+        ...
