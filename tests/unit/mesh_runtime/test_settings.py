@@ -105,7 +105,9 @@ def test_other_variables_with_the_prefix_are_left_alone(environment):
     load_settings(SampleSettings)
 
 
-@pytest.mark.parametrize("url", ["https://a.example/x", "http://localhost:1/x", "http://127.0.0.21:9", "http://[::1]:9"])
+@pytest.mark.parametrize(
+    "url", ["https://a.example/x", "http://localhost:1/x", "http://127.0.0.21:9", "http://[::1]:9"]
+)
 def test_trusted_urls(url):
     assert check_url(url) == url
 

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from fastapi import APIRouter, Depends, FastAPI, Response
-from fastapi.responses import HTMLResponse, ORJSONResponse
+from fastapi.responses import HTMLResponse, JSONResponse
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
 from mesh_runtime import problems
@@ -55,6 +55,7 @@ def create_app(
         docs_url=None,
         redoc_url=None,
         responses=_COMMON_RESPONSES,
+        telemetry={"tracing": True, "operation_spans": False, "metrics": False, "logs": False, "auto_configure": False},
     )
     app.state.verifier = verifier
     problems.install(app)
@@ -101,7 +102,7 @@ def _operator_router(app: FastAPI) -> APIRouter:
 
     @router.get("/openapi.json")
     async def openapi() -> Response:
-        return ORJSONResponse(app.openapi())
+        return JSONResponse(app.openapi())
 
     @router.get("/docs")
     async def docs() -> Response:

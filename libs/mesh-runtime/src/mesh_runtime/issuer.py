@@ -101,7 +101,6 @@ class Issuer:
         return kid not in self._keys or now - self._fetched >= KEYS_MAX_AGE_SECONDS
 
     async def _try_refresh(self) -> None:
-        self._attempted = self._clock.monotonic()
         try:
             await self._refresh()
         except Unavailable as failure:
@@ -109,7 +108,9 @@ class Issuer:
             _log.warning("auth.keys_not_fetched", issuer=self.url, reason=str(failure))
         else:
             self._failure = None
-            self._fetched = self._attempted
+            self._fetched = self._clock.monotonic()
+        # Only now: whoever asks meanwhile must wait for the answer, not take the attempt for one.
+        self._attempted = self._clock.monotonic()
 
     async def _refresh(self) -> None:
         document = await self._get(await self.endpoint("jwks_uri"))

@@ -1,13 +1,16 @@
-"""What happens around every request: the caller's trace, limits on the body, metrics, and no exception past this point.
+"""What happens around every request: limits on the body, metrics, hardening headers, and no exception past this point.
 
-Owns the ASGI layer below the routes. Refuses request bodies beyond the limit without reading them to the end.
+Owns the ASGI layer below the routes; the request's span is FastAPI's own. Refuses request bodies beyond the limit
+without reading them to the end.
 """
 
 from __future__ import annotations
 
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 
-from opentelemetry.trace import Span, SpanKind, Status, StatusCode
+from opentelemetry import context
 from prometheus_client import Counter, Histogram
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -33,7 +36,7 @@ _log = get_logger("mesh_runtime.http")
 
 
 class RequestScope:
-    """Outermost layer: trace in, metrics out, unknown exceptions become a logged 500."""
+    """Outermost layer: metrics, hardening headers; unknown exceptions become a logged 500."""
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
@@ -44,12 +47,9 @@ class RequestScope:
             return
         method = scope["method"] if scope["method"] in _METHODS else "OTHER"
         began = time.perf_counter()
-        context = telemetry.context_from(_trace_headers(scope)) if telemetry.enabled() else None
-        with telemetry.span(method, kind=SpanKind.SERVER, context=context) as span:
+        with _callers_context(scope):
             status = await self._answer(scope, receive, send)
-            route = _route(scope)
-            if span.is_recording():
-                _describe(span, method, route, status)
+        route = _route(scope)
         REQUESTS.labels(method, route, str(status)).inc()
         SECONDS.labels(method, route).observe(time.perf_counter() - began)
 
@@ -103,21 +103,27 @@ class BodyLimit:
         await self._app(scope, receiving, send)
 
 
-def _describe(span: Span, method: str, route: str, status: int) -> None:
-    span.update_name(f"{method} {route}")
-    span.set_attributes({"http.request.method": method, "http.route": route, "http.response.status_code": status})
-    if status >= 500:
-        span.set_status(Status(StatusCode.ERROR))
-
-
 def _route(scope: Scope) -> str:
     """The route's template; never the path itself, which would make one metric per id."""
     return str(getattr(scope.get("route"), "path_format", "unmatched"))
 
 
-def _trace_headers(scope: Scope) -> dict[str, str]:
-    return {
+@contextmanager
+def _callers_context(scope: Scope) -> Iterator[None]:
+    """Passes the caller's trace on when this process makes no spans itself."""
+    if telemetry.enabled():
+        yield
+        return
+    headers = {
         name.decode("latin-1"): value.decode("latin-1")
         for name, value in scope["headers"]
         if name in (b"traceparent", b"tracestate")
     }
+    if not headers:
+        yield
+        return
+    token = context.attach(telemetry.context_from(headers))
+    try:
+        yield
+    finally:
+        context.detach(token)

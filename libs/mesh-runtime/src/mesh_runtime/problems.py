@@ -13,11 +13,11 @@ from typing import Any
 import orjson
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
+from fastapi.routing import iter_route_contexts
 from opentelemetry import trace
 from pydantic import BaseModel, Field
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
-from starlette.routing import Match, Route
 
 from mesh_runtime.errors import Forbidden, MeshError, Unauthenticated
 from mesh_runtime.logs import get_logger
@@ -170,10 +170,11 @@ def _validation_entry(entry: dict[str, Any]) -> dict[str, str]:
 
 
 def _allowed_methods(request: Request) -> list[str]:
-    """All methods of the path; Starlette names only those of the first matching route."""
+    """All methods of the path; the router names only those of the first matching route."""
     methods: set[str] = set()
-    for route in request.app.routes:
-        if isinstance(route, Route) and route.matches(request.scope)[0] is not Match.NONE:
+    for route in iter_route_contexts(request.app.routes):
+        pattern = getattr(route, "path_regex", None)
+        if pattern is not None and pattern.match(request.url.path):
             methods |= route.methods or set()
     return sorted(methods)
 

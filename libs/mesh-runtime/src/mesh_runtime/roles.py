@@ -13,10 +13,10 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import Any
 
+import structlog
 import uvloop
 
-from mesh_runtime import faults, telemetry
-from mesh_runtime.logs import get_logger
+from mesh_runtime import faults, logs, telemetry
 from mesh_runtime.settings import SettingsError
 
 KNOWN_ROLES = ("api", "consumer", "relay", "worker")
@@ -26,7 +26,7 @@ EXIT_FAILED = 1
 EXIT_SETTINGS = 2
 EXIT_INTERRUPTED = 130
 
-_log = get_logger("mesh_runtime.roles")
+_log = logs.get_logger("mesh_runtime.roles")
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,6 +81,8 @@ def main(run: Callable[[], Coroutine[Any, Any, int | None]]) -> int:
 
     `sys.exit(roles.main(run))` is a whole `__main__`.
     """
+    if not structlog.is_configured():
+        logs.configure("ucmesh")
     try:
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
             return runner.run(run()) or 0

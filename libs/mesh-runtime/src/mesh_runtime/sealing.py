@@ -126,8 +126,8 @@ class SealingKey:
         """Raises ValueError when `document` is not a private EC P-256 JWK."""
         try:
             return cls(jwk.ECKey.import_key(dict(document)))
-        except (JoseError, KeyError, TypeError) as error:
-            raise ValueError("not a private EC P-256 JWK") from error
+        except (JoseError, KeyError, TypeError, ValueError):
+            raise ValueError("not a private EC P-256 JWK") from None
 
     @classmethod
     def from_file(cls, path: Path | str) -> SealingKey:

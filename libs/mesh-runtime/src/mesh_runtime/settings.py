@@ -15,7 +15,6 @@ from pydantic import AfterValidator, Field, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 
-
 class SettingsError(Exception):
     """The process cannot start with this environment; the text names each variable and what to set."""
 
