@@ -1,0 +1,89 @@
+"""`ucmesh-simulator serve`: the composition root. Owns arguments, the seed file and the signals."""
+
+import argparse
+import asyncio
+import os
+import signal
+import sys
+from pathlib import Path
+from typing import Any
+
+import orjson
+import yaml
+from pydantic import ValidationError
+
+from ucmesh_simulator.admin.http import install
+from ucmesh_simulator.knobs import KnobError
+from ucmesh_simulator.seed import SeedFile
+from ucmesh_simulator.server import Listeners, running
+from ucmesh_simulator.tenant_builder import SeedError
+from ucmesh_simulator.world import World
+
+ADMIN_TOKEN_VARIABLE = "UCMESH_SIMULATOR_ADMIN_TOKEN"  # noqa: S105  a name, not a token
+
+
+def main(argv: list[str] | None = None) -> int:
+    arguments = _arguments(argv)
+    token = os.environ.get(ADMIN_TOKEN_VARIABLE, "")
+    if not token:
+        return _stop(f"set {ADMIN_TOKEN_VARIABLE} to the bearer token of the admin API")
+    world = World(seed=arguments.seed)
+    try:
+        if arguments.zero_latency:
+            world.turn({"zero_latency": True})
+        if arguments.seed_file is not None:
+            install(world, SeedFile.model_validate(_read(arguments.seed_file)))
+    except (OSError, ValueError, ValidationError, SeedError, KnobError) as wrong:
+        return _stop(f"{arguments.seed_file}: {wrong}")
+    listeners = Listeners(arguments.host, arguments.port, arguments.admin_port, arguments.certfile, arguments.keyfile)
+    return asyncio.run(_serve(world, listeners, token))
+
+
+def _arguments(argv: list[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="ucmesh-simulator", description=__doc__)
+    commands = parser.add_subparsers(dest="command", required=True)
+    serve = commands.add_parser("serve", help="serve the Microsoft faces over TLS and the admin API on loopback")
+    serve.add_argument("--host", default="127.0.0.1")
+    serve.add_argument("--port", type=int, default=0, help="0 takes a free port")
+    serve.add_argument("--admin-port", type=int, default=0)
+    serve.add_argument(
+        "--certfile", type=Path, help="PEM with the server's certificate; without it the faces speak plain http"
+    )
+    serve.add_argument("--keyfile", type=Path)
+    serve.add_argument("--seed-file", type=Path, help="JSON or YAML")
+    serve.add_argument("--seed", default="1", help="makes ids, jitter and chance repeatable")
+    serve.add_argument("--zero-latency", action="store_true", help="no delays, no throttling")
+    return parser.parse_args(argv)
+
+
+async def _serve(world: World, listeners: Listeners, token: str) -> int:
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(number, stop.set)
+    async with running(world, listeners, token) as up:
+        _say({"event": "serving", "base_url": up.base_url, "admin_url": up.admin_url, "tenants": len(world.tenants)})
+        stopped = asyncio.create_task(stop.wait())
+        await asyncio.wait([stopped, *up.tasks], return_when=asyncio.FIRST_COMPLETED)
+        died = not stopped.done()
+        stopped.cancel()
+    return 1 if died else 0
+
+
+def _read(path: Path) -> Any:
+    text = path.read_text(encoding="utf-8")
+    return orjson.loads(text) if path.suffix == ".json" else yaml.safe_load(text)
+
+
+def _say(fields: dict[str, object]) -> None:
+    sys.stderr.write(orjson.dumps(fields).decode() + "\n")
+    sys.stderr.flush()
+
+
+def _stop(text: str) -> int:
+    sys.stderr.write(f"ucmesh-simulator: {text}\n")
+    return 2
+
+
+if __name__ == "__main__":
+    sys.exit(main())

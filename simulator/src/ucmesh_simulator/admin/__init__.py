@@ -1,0 +1,1 @@
+"""The admin API: seeding, inspecting and disturbing tenants. Never on the port of the Microsoft faces."""

@@ -1,0 +1,1 @@
+"""The Graph face: users, groups, licences, applications, $batch."""

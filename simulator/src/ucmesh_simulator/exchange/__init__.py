@@ -1,0 +1,1 @@
+"""The Exchange face: mailboxes and their client access settings."""

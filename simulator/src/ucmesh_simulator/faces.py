@@ -1,0 +1,36 @@
+"""The ASGI application on the Microsoft port: sends each path to its face. Owns nothing else."""
+
+from ucmesh_simulator.asgi import Receive, Scope, Send, send_json
+from ucmesh_simulator.directory.http import PREFIX, GraphFace
+from ucmesh_simulator.identity.http import LoginFace
+from ucmesh_simulator.world import World
+
+
+class Faces:
+    def __init__(self, world: World) -> None:
+        self._graph = GraphFace(world)
+        self._login = LoginFace(world)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "lifespan":
+            await _lifespan(receive, send)
+            return
+        if scope["type"] != "http":
+            return
+        path: str = scope["path"]
+        if path.startswith(f"{PREFIX}/"):
+            await self._graph(scope, receive, send)
+            return
+        segments = [piece for piece in path.split("/") if piece]
+        if not await self._login(scope, receive, send, segments):
+            await send_json(send, 404, {"error": {"code": "NotFound", "message": f"nothing is simulated under {path}"}})
+
+
+async def _lifespan(receive: Receive, send: Send) -> None:
+    while True:
+        message = await receive()
+        if message["type"] == "lifespan.startup":
+            await send({"type": "lifespan.startup.complete"})
+        elif message["type"] == "lifespan.shutdown":
+            await send({"type": "lifespan.shutdown.complete"})
+            return

@@ -1,0 +1,1 @@
+"""The login face: token endpoint, discovery, client assertions, access tokens."""

@@ -1,0 +1,1 @@
+"""The Teams face: users, numbers, policies."""
