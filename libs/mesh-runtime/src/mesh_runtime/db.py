@@ -30,6 +30,8 @@ CONNECT_TIMEOUT_SECONDS = 5.0
 POOL_TIMEOUT_SECONDS = 10.0
 STATEMENT_TIMEOUT_SECONDS = 30
 IDLE_IN_TRANSACTION_SECONDS = 60
+# On top of the server's own statement timeout: a server that does not even say "too long" is gone.
+SILENCE_SECONDS = 5
 IDLE_BEFORE_PING_SECONDS = 2.0
 PREPARED_STATEMENTS_MAX = 512
 LISTEN_BACKOFF_FIRST_SECONDS = 0.1
@@ -46,7 +48,7 @@ class Database:
     """One pool for one database.
 
     `url` is `postgresql://...` with libpq's parameters (`sslmode`, `sslrootcert`, several hosts). Nothing connects
-    before the first use. Text queries return json and jsonb columns as text.
+    before the first use. json and jsonb columns come back parsed (orjson).
     """
 
     def __init__(
@@ -75,6 +77,7 @@ class Database:
             connect_args={
                 "dsn": self._dsn,
                 "timeout": CONNECT_TIMEOUT_SECONDS,
+                "command_timeout": statement_timeout_seconds + SILENCE_SECONDS,
                 "server_settings": self._server_settings,
                 "prepared_statement_cache_size": PREPARED_STATEMENTS_MAX,
             },
@@ -207,7 +210,7 @@ def _translated() -> Iterator[None]:
         if outcome is None:
             raise
         raise outcome from error
-    except (ConnectionError, asyncpg.CannotConnectNowError, asyncpg.TooManyConnectionsError) as error:
+    except (ConnectionError, TimeoutError, asyncpg.CannotConnectNowError, asyncpg.TooManyConnectionsError) as error:
         raise Unavailable("the database does not answer", code="database-unavailable") from error
 
 

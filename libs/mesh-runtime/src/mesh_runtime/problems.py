@@ -19,7 +19,7 @@ from pydantic import BaseModel, Field
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
-from mesh_runtime.errors import Forbidden, MeshError, Unauthenticated
+from mesh_runtime.errors import Forbidden, MeshError, TooLarge, Unauthenticated
 from mesh_runtime.logs import get_logger
 
 MEDIA_TYPE = "application/problem+json"
@@ -187,6 +187,9 @@ def _headers(error: MeshError) -> dict[str, str]:
         missing = error.detail.get("missing")
         scope = " ".join(str(name) for name in missing) if isinstance(missing, list) else ""
         return {"WWW-Authenticate": f'Bearer realm="ucmesh", error="insufficient_scope", scope="{scope}"'}
+    if isinstance(error, TooLarge):
+        # The rest of the body may be endless: nobody reads it.
+        return {"Connection": "close"}
     if error.status == 503:
         seconds = error.detail.get("retry_after_seconds", RETRY_AFTER_SECONDS)
         return {"Retry-After": str(seconds)}
