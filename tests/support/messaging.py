@@ -13,6 +13,7 @@ from typing import Any
 
 import orjson
 from aiokafka import AIOKafkaConsumer, TopicPartition
+from aiokafka.admin import AIOKafkaAdminClient
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -50,6 +51,7 @@ class Place:
     kafka: KafkaSettings
     topic: str
     consumer: str
+    partitions: int = 4
     calls: list[list[InboundMessage]] = field(default_factory=list)
 
     @property
@@ -112,21 +114,27 @@ class Place:
         return found
 
     async def records(self, topic: str | None = None) -> list[Any]:
-        """Everything in a topic, by partition and offset."""
-        return await read_topic(self.kafka, topic or self.topic)
+        """Everything in this topic, or in the dead-letter topic given, by partition and offset."""
+        return await read_topic(self.kafka, topic or self.topic, 1 if topic else self.partitions)
 
     async def committed_everything(self) -> bool:
         """Whether the group has committed all offsets of the topic."""
-        client = AIOKafkaConsumer(
-            bootstrap_servers=self.kafka.bootstrap, group_id=self.consumer, enable_auto_commit=False
-        )
-        await client.start()
+        async with plain_client(self.kafka) as client:
+            ends = await client.end_offsets([TopicPartition(self.topic, n) for n in range(self.partitions)])
+        admin = AIOKafkaAdminClient(bootstrap_servers=self.kafka.bootstrap)
         try:
-            places = [TopicPartition(self.topic, n) for n in client.partitions_for_topic(self.topic) or ()]
-            ends = await client.end_offsets(places)
-            return all([(await client.committed(place) or 0) == end for place, end in ends.items()])
+            await admin.start()
+            committed = await admin.list_consumer_group_offsets(self.consumer)
         finally:
-            await client.stop()
+            await admin.close()
+        return all(end == 0 or (place in committed and committed[place].offset == end) for place, end in ends.items())
+
+    async def rewind(self) -> None:
+        """Forget the group's offsets, as a crash between commit and offsets does. The group must have no members."""
+        async with plain_client(self.kafka, self.consumer) as client:
+            places = [TopicPartition(self.topic, n) for n in range(self.partitions)]
+            client.assign(places)
+            await client.commit(dict.fromkeys(places, 0))
 
 
 async def write_effects(tx: AsyncConnection, messages: Sequence[InboundMessage]) -> None:
@@ -150,7 +158,7 @@ async def make_place(
     kafka = KafkaSettings(
         bootstrap or "127.0.0.1:1", client_id="test", session_timeout_ms=6_000, max_poll_interval_ms=60_000
     )
-    place = Place(Database(url), url, kafka, topic or f"ucmesh.{name}.v1", consumer or name)
+    place = Place(Database(url), url, kafka, topic or f"ucmesh.{name}.v1", consumer or name, partitions)
     async with place.db.transaction() as tx:
         await create_tables(tx)
         await tx.execute(text(_EFFECTS))
@@ -178,17 +186,24 @@ async def running(*roles: Callable[[asyncio.Event], Awaitable[None]]) -> AsyncIt
         assert not late, "a role did not drain in time"
 
 
-async def read_topic(kafka: KafkaSettings, topic: str) -> list[Any]:
-    client = AIOKafkaConsumer(bootstrap_servers=kafka.bootstrap, enable_auto_commit=False, auto_offset_reset="earliest")
-    await client.start()
-    try:
-        places = [TopicPartition(topic, n) for n in sorted(client.partitions_for_topic(topic) or ())]
+async def read_topic(kafka: KafkaSettings, topic: str, partitions: int) -> list[Any]:
+    async with plain_client(kafka) as client:
+        places = [TopicPartition(topic, n) for n in range(partitions)]
         client.assign(places)
         ends = await client.end_offsets(places)
+        await client.seek_to_beginning(*places)
         found: list[Any] = []
         while any([await client.position(place) < end for place, end in ends.items()]):
             for records in (await client.getmany(timeout_ms=200)).values():
                 found += records
         return sorted(found, key=lambda record: (record.partition, record.offset))
+
+
+@contextlib.asynccontextmanager
+async def plain_client(kafka: KafkaSettings, group: str | None = None) -> AsyncIterator[AIOKafkaConsumer]:
+    client = AIOKafkaConsumer(bootstrap_servers=kafka.bootstrap, group_id=group, enable_auto_commit=False)
+    await client.start()
+    try:
+        yield client
     finally:
         await client.stop()

@@ -10,7 +10,11 @@ T = TypeVar("T")
 
 
 async def eventually(
-    condition: Callable[[], T | Awaitable[T]], *, seconds: float = 15, what: str = "", every_seconds: float = 0.02
+    condition: Callable[[], Awaitable[T]] | Callable[[], T],
+    *,
+    seconds: float = 15,
+    what: str = "",
+    every_seconds: float = 0.02,
 ) -> T:
     """The condition's first truthy value. AssertionError, naming `what` and the last value, when time is up.
 

@@ -81,7 +81,7 @@ def _download(missing: list[Jar], folder: Path, progress: Progress | None) -> No
             waiting = {pool.submit(_fetch, context, jar): jar for jar in missing}
             for done, future in enumerate(as_completed(waiting), start=1):
                 jar = waiting[future]
-                _accept(future.result(), jar, folder / jar.path)
+                accept(future.result(), jar, folder / jar.path)
                 if progress:
                     progress(done, len(missing))
     except requests.RequestException as error:
@@ -104,7 +104,8 @@ def _fetch(context: MavenContext, jar: Jar) -> Path:
         raise StackError(f"Maven Central does not serve {jar.path.name}: {error}") from error
 
 
-def _accept(file: Path, jar: Jar, place: Path) -> None:
+def accept(file: Path, jar: Jar, place: Path) -> None:
+    """Put a downloaded file into its place; StackError when its digest is not the committed one."""
     found = _digest(file)
     if found != jar.sha256:
         raise StackError(
