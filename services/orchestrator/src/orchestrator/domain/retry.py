@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from typing import Any
 
 SPREAD_SHARE = 0.2
-LEARNED_SHARE = 0.8
-LAG_WEIGHT = 0.2
+LEARNED_SHARE = 0.6
+LAG_WEIGHT = 0.3
 
 
 @dataclass(frozen=True, slots=True)
