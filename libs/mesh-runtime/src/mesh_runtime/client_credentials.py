@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from pathlib import Path
+from urllib.parse import quote_plus
 
 import httpx
 import orjson
@@ -71,7 +72,9 @@ class ClientCredentials:
         secret = self._secret.get_secret_value()
         try:
             if "client_secret_basic" in methods:
-                response = await self._issuer.http.post(endpoint, data=self._form, auth=(self._client_id, secret))
+                # RFC 6749 section 2.3.1: both parts are form-encoded before they are joined.
+                basic = (quote_plus(self._client_id), quote_plus(secret))
+                response = await self._issuer.http.post(endpoint, data=self._form, auth=basic)
             else:
                 form = {**self._form, "client_id": self._client_id, "client_secret": secret}
                 response = await self._issuer.http.post(endpoint, data=form)

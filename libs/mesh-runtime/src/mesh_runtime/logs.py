@@ -10,6 +10,7 @@ import logging
 import re
 import sys
 from collections.abc import Mapping, MutableMapping
+from functools import lru_cache
 from typing import Any
 
 import orjson
@@ -100,7 +101,7 @@ def mask(value: object, depth: int = 0) -> object:
         return "..."
     if isinstance(value, Mapping):
         return {
-            str(key): MASK if _SECRET_KEY.search(str(key)) and item is not None else mask(item, depth + 1)
+            str(key): MASK if _is_secret(str(key)) and item is not None else mask(item, depth + 1)
             for key, item in value.items()
         }
     if isinstance(value, list | tuple | set | frozenset):
@@ -116,6 +117,11 @@ class _StderrHandler(logging.Handler):
             self.handleError(record)
 
 
+@lru_cache(maxsize=4096)
+def _is_secret(key: str) -> bool:
+    return _SECRET_KEY.search(key) is not None
+
+
 def _mask_text(text: str) -> str:
     if len(text) > VALUE_LENGTH_MAX:
         text = text[:VALUE_LENGTH_MAX] + "..."
@@ -129,7 +135,7 @@ def _mask_event(_logger: WrappedLogger, _method: str, event: EventDict) -> Event
     for key, value in event.items():
         if type(value) is int or value is None:
             continue
-        if _SECRET_KEY.search(key):
+        if _is_secret(key):
             event[key] = MASK
         else:
             event[key] = mask(value)

@@ -11,6 +11,7 @@ from collections.abc import Iterator, Mapping, MutableMapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 
+import requests
 from opentelemetry import trace
 from opentelemetry.context import Context
 from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
@@ -34,14 +35,18 @@ _untraced: AbstractContextManager[Span] = nullcontext(trace.INVALID_SPAN)
 def configure(service: str, otlp_endpoint: str | None, ratio: float = 1.0, *, ca_file: Path | None = None) -> None:
     """Starts exporting spans of this process to `<otlp_endpoint>/v1/traces`; does nothing when the endpoint is None.
 
-    `ratio` is the share of traces begun here that are sampled; a caller's decision is always kept.
+    `ratio` is the share of traces begun here that are sampled; a caller's decision is always kept. Headers the backend
+    asks for come from the standard variable OTEL_EXPORTER_OTLP_HEADERS; proxy variables are not used.
     """
     if otlp_endpoint is None:
         return
+    session = requests.Session()
+    session.trust_env = False
     exporter = OTLPSpanExporter(
         endpoint=f"{otlp_endpoint.rstrip('/')}/v1/traces",
         timeout=EXPORT_TIMEOUT_SECONDS,
         certificate_file=str(ca_file) if ca_file is not None else None,
+        session=session,
     )
     provider = _install(service, ratio)
     provider.add_span_processor(

@@ -6,9 +6,11 @@ Owns nothing that production uses. Refuses to be imported by a composition root:
 from __future__ import annotations
 
 import asyncio
+import base64
 import time
 from collections.abc import Mapping
 from typing import Any
+from urllib.parse import unquote_plus
 
 import httpx
 from joserfc import jwk, jwt
@@ -115,17 +117,12 @@ class MemoryIssuer:
     def _issue(self, request: httpx.Request) -> httpx.Response:
         form = httpx.QueryParams(request.content.decode())
         client_id, secret = form.get("client_id"), form.get("client_secret")
-        header = request.headers.get("authorization", "")
-        if client_id is None:
-            known = next(
-                (name for name, value in self.clients.items() if httpx.BasicAuth(name, value)._auth_header == header),
-                None,
-            )
-        else:
-            known = client_id if self.clients.get(client_id) == secret else None
-        if known is None:
+        scheme, _, value = request.headers.get("authorization", "").partition(" ")
+        if scheme == "Basic":
+            client_id, _, secret = (unquote_plus(part) for part in base64.b64decode(value).decode().partition(":"))
+        if client_id is None or self.clients.get(client_id) != secret:
             return httpx.Response(401, json={"error": "invalid_client"})
-        token = self.token(*form.get("scope", "mesh.read").split(), sub=known)
+        token = self.token(*form.get("scope", "mesh.read").split(), sub=client_id)
         return httpx.Response(
             200, json={"access_token": token, "token_type": "Bearer", "expires_in": self.expires_in_seconds}
         )
