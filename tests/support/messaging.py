@@ -191,7 +191,6 @@ async def read_topic(kafka: KafkaSettings, topic: str, partitions: int) -> list[
         places = [TopicPartition(topic, n) for n in range(partitions)]
         client.assign(places)
         ends = await client.end_offsets(places)
-        await client.seek_to_beginning(*places)
         found: list[Any] = []
         while any([await client.position(place) < end for place, end in ends.items()]):
             for records in (await client.getmany(timeout_ms=200)).values():
@@ -201,7 +200,9 @@ async def read_topic(kafka: KafkaSettings, topic: str, partitions: int) -> list[
 
 @contextlib.asynccontextmanager
 async def plain_client(kafka: KafkaSettings, group: str | None = None) -> AsyncIterator[AIOKafkaConsumer]:
-    client = AIOKafkaConsumer(bootstrap_servers=kafka.bootstrap, group_id=group, enable_auto_commit=False)
+    client = AIOKafkaConsumer(
+        bootstrap_servers=kafka.bootstrap, group_id=group, enable_auto_commit=False, auto_offset_reset="earliest"
+    )
     await client.start()
     try:
         yield client

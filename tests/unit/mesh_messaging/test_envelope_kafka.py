@@ -1,5 +1,6 @@
 """The envelope in Kafka headers: what is written, what is read, and every kind of input that is refused."""
 
+import contextlib
 from datetime import UTC, datetime, timedelta, timezone
 
 import orjson
@@ -199,7 +200,5 @@ def test_a_structured_record_is_read_too() -> None:
 def test_no_bytes_raise_anything_but_an_invalid_envelope(
     given_headers: list[tuple[str, bytes]], value: bytes | None
 ) -> None:
-    try:
+    with contextlib.suppress(InvalidEnvelope):
         from_record(given_headers, value)
-    except InvalidEnvelope as error:
-        assert str(error)

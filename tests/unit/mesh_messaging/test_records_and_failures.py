@@ -94,10 +94,9 @@ def test_reasons_hold_no_input_values_and_fit_the_database() -> None:
 
 def test_failures_of_one_place_share_a_fingerprint() -> None:
     def fail(text: str) -> Exception:
-        try:
-            raise ValueError(text)
-        except ValueError as error:
-            return error
+        with pytest.raises(ValueError, match=text) as failed:
+            int(text)
+        return failed.value
 
     assert fingerprint(fail("a")) == fingerprint(fail("b"))
     assert fingerprint(fail("a")) != fingerprint(ValueError("a"))

@@ -198,7 +198,10 @@ class _Outcome:
 
 def _distinct(deliveries: Sequence[Delivery]) -> list[Delivery]:
     """The first of each identity: a producer's repeat may lie in the same poll."""
-    return list({delivery.identity: delivery for delivery in reversed(deliveries)}.values())[::-1]
+    found: dict[tuple[str, str], Delivery] = {}
+    for delivery in deliveries:
+        found.setdefault(delivery.identity, delivery)
+    return list(found.values())
 
 
 def _place(delivery: Delivery) -> KeyPlace:

@@ -64,7 +64,7 @@ WHERE outbox.shard = sent.shard AND outbox.id = sent.id
 """)
 
 _MEASURE = text("""
-SELECT (SELECT count(*) FROM (SELECT 1 FROM outbox LIMIT :count_max) AS some) AS depth,
+SELECT (SELECT count(*) FROM (SELECT 1 FROM outbox LIMIT :count_max) AS counted) AS depth,
        (SELECT coalesce(extract(epoch FROM now() - min(created_at)), 0) FROM (
             SELECT h.created_at FROM outbox_lease AS l CROSS JOIN LATERAL (
                 SELECT created_at FROM outbox WHERE shard = l.shard ORDER BY id LIMIT 1) AS h) AS heads) AS age_seconds

@@ -1,0 +1,250 @@
+"""The relay on real PostgreSQL and Apache Kafka: per-key order, sharing, failures of either side."""
+
+import asyncio
+import time
+from collections.abc import Sequence
+from typing import Any
+
+import orjson
+import pytest
+from aiokafka.errors import KafkaConnectionError, KafkaError
+from sqlalchemy import text
+
+from mesh_messaging import leases
+from mesh_messaging.envelope import from_record
+from mesh_messaging.kafka import KafkaSettings, make_producer
+from mesh_messaging.outbox import OutboundMessage, append, append_raw
+from mesh_messaging.records import RawRecord
+from mesh_messaging.relay import Relay
+from mesh_messaging.schema import SHARD_COUNT
+from mesh_messaging.sending import ClaimedMessage, Sender
+from support.messaging import Place, event, running
+from support.waiting import eventually
+
+pytestmark = [pytest.mark.kafka, pytest.mark.postgres]
+
+
+async def outbox_is_empty(place: Place) -> bool:
+    return bool(await place.scalar("SELECT count(*) = 0 FROM outbox"))
+
+
+def first_occurrences(records: Sequence[Any]) -> dict[str, list[int]]:
+    """Per key the `n` in order, duplicates left out as the inbox does."""
+    found: dict[str, list[int]] = {}
+    for record in records:
+        ns = found.setdefault(record.key.decode(), [])
+        n = orjson.loads(record.value)["n"]
+        if n not in ns:
+            ns.append(n)
+    return found
+
+
+async def test_what_arrives_is_what_was_appended_headers_and_trace_included(place: Place) -> None:
+    trace = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
+    sent = event(1)
+    sent = type(sent)(sent.id, "/s", sent.type, sent.time, "söbject", "tenant", sent.data, trace, {"lane": "x"})
+    await place.append([("k", sent)])
+    async with running(place.relay().run):
+        await eventually(lambda: outbox_is_empty(place))
+    (record,) = await place.records()
+    assert record.key == b"k"
+    assert from_record(record.headers, record.value) == sent
+
+
+async def test_the_partition_of_a_key_is_the_one_every_client_chooses(place: Place) -> None:
+    keys = [f"customer:{n}" for n in range(50)]
+    await place.produce([(key, event(0, key=key)) for key in keys])
+    await place.append([(key, event(1, key=key)) for key in keys])
+    async with running(place.relay().run):
+        await eventually(lambda: outbox_is_empty(place))
+    placed: dict[bytes, set[int]] = {}
+    for record in await place.records():
+        placed.setdefault(record.key, set()).add(record.partition)
+    assert len(placed) == 50
+    assert all(len(partitions) == 1 for partitions in placed.values())
+
+
+async def test_raw_records_keep_their_bytes(place: Place) -> None:
+    raws = [
+        RawRecord(place.topic, -1, -1, b"\x00\xff", (("x", b"\xfe"), ("y", b"")), b"\x01"),
+        RawRecord(place.topic, -1, -1, None, (), b"keyless"),
+        RawRecord(place.topic, -1, -1, b"tombstone", (), None),
+    ]
+    async with place.db.transaction() as tx:
+        await append_raw(tx, raws)
+    async with running(place.relay().run):
+        await eventually(lambda: outbox_is_empty(place))
+    seen = {(record.key, record.value, tuple(record.headers)) for record in await place.records()}
+    assert seen == {(raw.key, raw.value, raw.headers) for raw in raws}
+
+
+async def test_a_notification_wakes_an_idle_relay(place: Place) -> None:
+    async with running(place.relay(poll_seconds=30.0).run):
+        await eventually(lambda: holds_all_shards(place), what="leases")
+        for n in range(5):
+            await place.append([("k", event(n))])
+            await eventually(lambda: outbox_is_empty(place), seconds=5)
+
+
+async def test_without_notifications_the_poll_finds_the_messages(place: Place) -> None:
+    async with running(place.relay().run):
+        await eventually(lambda: holds_all_shards(place), what="leases")
+        await place.append([("k", event(1))])
+        await eventually(lambda: outbox_is_empty(place))
+        async with place.db.transaction() as tx:
+            await tx.execute(
+                text("INSERT INTO outbox (shard, topic, key, headers, value) VALUES (3, :topic, 'x', '[]', '{}')"),
+                {"topic": place.topic},
+            )
+        await eventually(lambda: outbox_is_empty(place), seconds=5)
+
+
+async def test_a_rolled_back_use_case_says_nothing(place: Place) -> None:
+    async def fail() -> None:
+        async with place.db.transaction() as tx:
+            await append(tx, [OutboundMessage(place.topic, "k", event(1))])
+            raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        await fail()
+    await place.append([("k", event(2))])
+    async with running(place.relay().run):
+        await eventually(lambda: outbox_is_empty(place))
+    assert [orjson.loads(record.value)["n"] for record in await place.records()] == [2]
+
+
+async def test_three_relays_share_the_shards_and_keep_every_keys_order(place: Place) -> None:
+    keys = [f"k{n}" for n in range(40)]
+    relays = [place.relay(lease_seconds=1.0, batch_size_max=200) for _ in range(3)]
+    async with running(*(relay.run for relay in relays)):
+        for base in range(0, 60, 20):
+            messages = [(key, event(n, key=key)) for n in range(base, base + 20) for key in keys]
+            await place.append(messages)
+        await eventually(lambda: shares_are_fair(place, [4, 6, 6]), what="fair shares")
+        await place.append([(key, event(60, key=key)) for key in keys])
+        await eventually(lambda: outbox_is_empty(place))
+    records = await place.records()
+    assert {key: ns == list(range(61)) for key, ns in first_occurrences(records).items()} == dict.fromkeys(keys, True)
+    assert await place.scalar("SELECT count(*) FROM outbox_lease WHERE relay IS NOT NULL") == 0, "given back at the end"
+    assert await place.scalar("SELECT count(*) FROM outbox_relay") == 0
+
+
+async def test_a_relay_that_dies_without_a_word_loses_its_shards_when_the_lease_ends(place: Place) -> None:
+    async with place.db.transaction() as tx:
+        share = await leases.keep(tx, "dead", 0.5)
+    assert len(share.shards) == SHARD_COUNT
+    await place.append([("k", event(1))])
+    started = time.monotonic()
+    async with running(place.relay(lease_seconds=0.5).run):
+        await eventually(lambda: outbox_is_empty(place))
+    assert time.monotonic() - started < 5
+
+
+async def test_a_stalled_relay_that_wakes_up_sends_only_duplicates(place: Place) -> None:
+    """The stalled one has claimed messages before it slept; meanwhile another relay took its shards and finished."""
+    await place.append([(f"k{n % 4}", event(n, key=f"k{n % 4}")) for n in range(40)])
+    stalled = place.relay(lease_seconds=0.4)
+    asleep, awake = asyncio.Event(), asyncio.Event()
+    send = stalled._sender.send
+
+    async def send_late(messages: Sequence[ClaimedMessage]) -> Any:
+        asleep.set()
+        await awake.wait()
+        return await send(messages)
+
+    stalled._sender.send = send_late  # type: ignore[method-assign]
+    late = asyncio.create_task(stalled.relay_once())
+    await asleep.wait()
+    async with running(place.relay(lease_seconds=0.4).run):
+        await eventually(lambda: outbox_is_empty(place), what="the other relay")
+        await place.append([(f"k{n % 4}", event(n, key=f"k{n % 4}")) for n in range(40, 80)])
+        await eventually(lambda: outbox_is_empty(place), what="the other relay, later messages")
+        awake.set()
+        await late
+    await stalled._leave()
+    records = await place.records()
+    assert len(records) == 120, "forty came twice"
+    assert first_occurrences(records) == {f"k{k}": list(range(k, 80, 4)) for k in range(4)}
+    assert await stalled.relay_once() >= 0
+    await stalled._leave()
+
+
+async def test_a_topic_that_does_not_exist_does_not_stop_the_others(place: Place) -> None:
+    await place.append([("k", event(n)) for n in range(3)], topic="ucmesh.nowhere.v1")
+    await place.append([("k", event(n)) for n in range(3)])
+    async with running(place.relay().run):
+        await eventually(lambda: delivered(place, 3), what="the other topic", seconds=10)
+        assert await place.scalar("SELECT count(*) FROM outbox") == 3, "kept until somebody creates the topic"
+
+
+async def test_an_unreachable_broker_keeps_the_rows_and_is_tried_again(place: Place) -> None:
+    reachable = False
+
+    def factory() -> Any:
+        return make_producer(place.kafka if reachable else KafkaSettings("127.0.0.1:1"))
+
+    await place.append([("k", event(n)) for n in range(10)])
+    async with running(Relay(place.db, factory).run):
+        await eventually(lambda: holds_all_shards(place))
+        with pytest.raises(KafkaConnectionError):
+            await Sender(factory).send([_claimed(place)])
+        assert await place.scalar("SELECT count(*) FROM outbox") == 10
+        reachable = True
+        await eventually(lambda: outbox_is_empty(place))
+    assert first_occurrences(await place.records()) == {"k": list(range(10))}
+
+
+async def test_a_failed_partition_is_sent_again_from_its_first_message(place: Place) -> None:
+    """Nothing of a key may be acknowledged behind something of it that failed."""
+    await place.append([("k", event(n)) for n in range(10)])
+    relay = place.relay()
+    send_batch = relay._sender._send_batch
+    failures = iter([KafkaError("lost")])
+
+    async def fail_once(*arguments: Any) -> Any:
+        for failure in failures:
+            raise failure
+        return await send_batch(*arguments)
+
+    relay._sender._send_batch = fail_once  # type: ignore[method-assign]
+    async with running(relay.run):
+        await eventually(lambda: outbox_is_empty(place))
+    assert first_occurrences(await place.records()) == {"k": list(range(10))}
+
+
+async def test_a_batch_too_big_for_one_request_goes_out_in_several(place: Place) -> None:
+    await place.append([("k", event(n, filler="x" * 300_000)) for n in range(9)])
+    async with running(place.relay().run):
+        await eventually(lambda: outbox_is_empty(place))
+    assert first_occurrences(await place.records()) == {"k": list(range(9))}
+
+
+async def test_an_append_outlives_a_lost_notification_connection(place: Place) -> None:
+    async with running(place.relay().run):
+        await eventually(lambda: holds_all_shards(place))
+        await place.rows(
+            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
+            " WHERE datname = current_database() AND pid <> pg_backend_pid()"
+        )
+        await place.append([("k", event(n)) for n in range(5)])
+        await eventually(lambda: outbox_is_empty(place))
+    assert first_occurrences(await place.records()) == {"k": list(range(5))}
+
+
+async def holds_all_shards(place: Place) -> bool:
+    return bool(
+        await place.scalar("SELECT count(*) = :all FROM outbox_lease WHERE expires_at > now()", all=SHARD_COUNT)
+    )
+
+
+async def shares_are_fair(place: Place, expected: list[int]) -> bool:
+    rows = await place.rows("SELECT count(*) AS held FROM outbox_lease WHERE expires_at > now() GROUP BY relay")
+    return sorted(row.held for row in rows) == expected
+
+
+async def delivered(place: Place, count: int) -> bool:
+    return len(await place.records()) >= count
+
+
+def _claimed(place: Place) -> ClaimedMessage:
+    return ClaimedMessage(0, 1, place.topic, b"k", "[]", b"{}")
