@@ -199,11 +199,13 @@ async def test_a_server_that_is_not_there_is_unavailable(unused_tcp_port):
     await db.close()
 
 
-async def test_transactions_are_spans(db):
+async def test_transactions_are_spans_of_the_trace_around_them(db):
     with telemetry.recording() as spans:
-        await add(db, 1)
+        with telemetry.span("work"):
+            await add(db, 1)
+            await ids(db)
         await ids(db)
-    assert [span.name for span in spans.spans] == ["db.transaction", "db.read"]
+    assert [span.name for span in spans.spans] == ["db.transaction", "db.read", "work"]
 
 
 async def test_the_pool_lives_through_a_restart_of_the_server(db, postgres_server):

@@ -77,6 +77,7 @@ async def test_a_request_in_flight_is_answered_while_the_server_drains():
     running = asyncio.create_task(run_roles([Role("api", server.run)], stop=stop))
     await server.started.wait()
     async with http_client() as client:
+        client.headers["Authorization"] = "Bearer test"
         request = asyncio.create_task(client.get(f"http://127.0.0.1:{server.port}/slow"))
         await entered.wait()
         stop.set()
@@ -185,7 +186,7 @@ async def test_a_body_beyond_the_limit_ends_the_connection():
     await server.started.wait()
     reader, writer = await asyncio.open_connection("127.0.0.1", server.port)
     writer.write(
-        b"POST /take HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nTransfer-Encoding: chunked\r\n\r\n"
+        b"POST /take HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer test\r\nContent-Type: application/json\r\nTransfer-Encoding: chunked\r\n\r\n"
     )
     for _ in range(BODY_BYTES_MAX // 65_536):
         writer.write(b"10000\r\n" + b"x" * 65_536 + b"\r\n")

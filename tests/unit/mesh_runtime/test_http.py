@@ -75,8 +75,16 @@ async def client(health):
         tags=[{"name": "things"}],
         body_bytes_max=1000,
     )
-    async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://sample") as client:
+    transport = httpx.ASGITransport(app)
+    async with httpx.AsyncClient(transport=transport, base_url="http://sample", headers=READER) as client:
         yield client
+
+
+@pytest.fixture
+async def stranger(client):
+    """The same app, asked without a token."""
+    async with httpx.AsyncClient(transport=client._transport, base_url="http://sample") as stranger:
+        yield stranger
 
 
 def problem(response: httpx.Response, status: int, code: str) -> dict[str, object]:
@@ -89,36 +97,66 @@ def problem(response: httpx.Response, status: int, code: str) -> dict[str, objec
 
 
 async def test_a_route_gets_its_principal(client):
-    response = await client.get("/things/7", headers=READER)
+    response = await client.get("/things/7")
     assert (response.status_code, response.json()) == (200, {"id": 7, "caller": "reader"})
     assert response.headers["cache-control"] == "no-store"
 
 
-async def test_without_a_token_nobody_gets_in(client):
-    response = await client.get("/things/7")
+async def test_without_a_token_nobody_gets_in(stranger):
+    response = await stranger.get("/things/7")
     problem(response, 401, "unauthenticated")
     assert response.headers["www-authenticate"] == 'Bearer realm="ucmesh"'
-    response = await client.get("/things/7", headers={"Authorization": "Bearer forged"})
+    response = await stranger.get("/things/7", headers={"Authorization": "Bearer forged"})
     problem(response, 401, "token-invalid")
     assert 'error="invalid_token"' in response.headers["www-authenticate"]
-    problem(await client.get("/things/7", headers={"Authorization": "Basic cmVhZGVyOng="}), 401, "unauthenticated")
+    for value in ("Basic cmVhZGVyOng=", "Bearer", "Bearer  ", "reader", "\u00e9"):
+        headers = {"Authorization": value.encode("latin-1")}
+        problem(await stranger.get("/things/7", headers=headers), 401, "unauthenticated")
+
+
+async def test_a_route_that_forgot_to_ask_is_not_open(stranger):
+    problem(await stranger.get("/things/no/refused"), 401, "unauthenticated")
+    problem(await stranger.get("/nothing"), 401, "unauthenticated")
+
+
+async def test_nobody_makes_us_read_a_body_without_a_token(stranger):
+    sent = []
+
+    async def body():
+        for _ in range(10):
+            sent.append(1)
+            yield b"{"
+
+    response = await stranger.post("/things/1", content=body(), headers={"content-type": "application/json"})
+    problem(response, 401, "unauthenticated")
+    assert (sent, response.headers["connection"]) == ([], "close")
+
+
+async def test_an_issuer_that_is_away_is_not_a_no(health):
+    class Away:
+        async def verify(self, token: str) -> Principal:
+            raise Unavailable("the issuer is away", code="issuer-unavailable")
+
+    app = create_app(title="x", version="1", description="x", verifier=Away(), health=health, routers=[])
+    async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://x", headers=READER) as client:
+        problem(await client.get("/metrics"), 503, "issuer-unavailable")
 
 
 async def test_a_missing_scope_is_named(client):
-    response = await client.delete("/things/7", headers=READER)
+    response = await client.delete("/things/7")
     document = problem(response, 403, "scope-missing")
     assert "mesh.admin" in document["detail"]
     assert "mesh.read" not in document["detail"]
     assert 'scope="mesh.admin"' in response.headers["www-authenticate"]
 
 
-async def test_access_is_decided_before_the_request_is_judged(client):
-    problem(await client.get("/things/not-a-number"), 401, "unauthenticated")
+async def test_access_is_decided_before_the_request_is_judged(stranger):
+    problem(await stranger.get("/things/not-a-number"), 401, "unauthenticated")
 
 
 @pytest.mark.parametrize("path", ["/metrics", "/openapi.json", "/docs"])
-async def test_operator_pages_need_a_token(client, path):
-    problem(await client.get(path), 401, "unauthenticated")
+async def test_operator_pages_need_a_token(client, stranger, path):
+    problem(await stranger.get(path), 401, "unauthenticated")
     assert (await client.get(path, headers={"Authorization": "Bearer nobody"})).status_code == 200
 
 
@@ -127,16 +165,13 @@ async def test_fastapi_s_own_pages_are_off(client):
         problem(await client.get(path), 404, "not-found")
 
 
-async def test_health_is_open_and_follows_start_up_and_checks(client, health):
-    async def failing() -> None:
-        raise ConnectionError("postgresql://app:hunter2@db")
-
-    assert (await client.get("/health/live")).json() == {"status": "live"}
-    assert (await client.get("/health/startup")).status_code == 503
-    assert (await client.get("/health/ready")).status_code == 503
+async def test_health_is_open_and_follows_start_up(stranger, health):
+    assert (await stranger.get("/health/live")).json() == {"status": "live"}
+    assert (await stranger.get("/health/startup")).status_code == 503
+    assert (await stranger.get("/health/ready")).status_code == 503
     health.started()
-    assert (await client.get("/health/startup")).status_code == 200
-    assert (await client.get("/health/ready")).json() == {"status": "ready", "checks": {}}
+    assert (await stranger.get("/health/startup")).status_code == 200
+    assert (await stranger.get("/health/ready")).json() == {"status": "ready", "checks": {}}
 
 
 async def test_our_errors_keep_code_remedy_and_facts(client):
@@ -200,7 +235,7 @@ async def test_a_body_beyond_the_limit_is_refused_while_it_arrives(client):
 
 async def test_a_request_continues_the_caller_s_trace_and_errors_name_it(client):
     with telemetry.recording() as spans:
-        await client.get("/things/7", headers={**READER, "traceparent": TRACE})
+        await client.get("/things/7", headers={"traceparent": TRACE})
         response = await client.get("/things/no/refused", headers={"traceparent": TRACE})
     (shown,) = spans.named("GET /things/{thing_id}")
     assert format(shown.context.trace_id, "032x") == TRACE.split("-")[1] == response.json()["trace_id"]
@@ -209,9 +244,9 @@ async def test_a_request_continues_the_caller_s_trace_and_errors_name_it(client)
 
 
 async def test_requests_are_measured_by_route_never_by_path(client):
-    await client.get("/things/123456", headers=READER)
+    await client.get("/things/123456")
     await client.get("/nobody/knows/98765")
-    metrics = (await client.get("/metrics", headers=READER)).text
+    metrics = (await client.get("/metrics")).text
     assert 'ucmesh_http_requests_total{method="GET",route="/things/{thing_id}",status="200"}' in metrics
     assert 'route="unmatched",status="404"' in metrics
     assert "123456" not in metrics
@@ -219,13 +254,13 @@ async def test_requests_are_measured_by_route_never_by_path(client):
 
 
 async def test_the_api_describes_itself(client):
-    document = (await client.get("/openapi.json", headers=READER)).json()
+    document = (await client.get("/openapi.json")).json()
     operation = document["paths"]["/things/{thing_id}"]["get"]
     assert operation["security"] == [{"HTTPBearer": []}]
     assert set(operation["responses"]) >= {"200", "401", "403", "422", "503"}
     assert problems.MEDIA_TYPE in operation["responses"]["401"]["content"]
     assert "/metrics" not in document["paths"]
-    page = (await client.get("/docs", headers=READER)).text
+    page = (await client.get("/docs")).text
     assert "Sample &lt;api&gt;" in page
     assert "Show a thing" in page
     assert "<script" not in page
@@ -251,7 +286,8 @@ app = create_app(
 )
 
 async def main():
-    async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://x") as client:
+    transport, token = httpx.ASGITransport(app), {{"Authorization": "Bearer test"}}
+    async with httpx.AsyncClient(transport=transport, base_url="http://x", headers=token) as client:
         for headers in ({{"traceparent": "{TRACE}"}}, {{}}):
             print((await client.get("/parent", headers=headers)).json())
 

@@ -100,6 +100,24 @@ def test_secrets_may_come_from_a_folder_of_files(environment, tmp_path):
     assert "SAMPLE_SECRETS_DIR: no such folder" in refusal()
 
 
+@pytest.mark.parametrize(
+    ("given", "needed"),
+    [
+        ({"KAFKA_SECURITY_PROTOCOL": "SASL_SSL", "KAFKA_SASL_MECHANISM": "PLAIN"}, "KAFKA_SASL_USERNAME"),
+        ({"CLIENT_ID": "x"}, "CLIENT_SECRET"),
+        ({"CLIENT_SECRET": "hunter2"}, "CLIENT_ID"),
+        ({"HTTP_KEY_FILE": "/x"}, "HTTP_CERT_FILE"),
+    ],
+)
+def test_what_belongs_together_is_asked_for_together(environment, given, needed):
+    for name, value in given.items():
+        environment.setenv(f"SAMPLE_{name}", value)
+    text = refusal()
+    assert f"SAMPLE_{needed}" in text
+    assert "must be set as well" in text
+    assert "hunter2" not in text
+
+
 def test_other_variables_with_the_prefix_are_left_alone(environment):
     environment.setenv("SAMPLE_SOMETHING_ELSE", "x")
     load_settings(SampleSettings)

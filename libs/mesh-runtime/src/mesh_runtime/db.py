@@ -9,12 +9,12 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import asynccontextmanager, contextmanager, suppress
+from contextlib import AbstractContextManager, asynccontextmanager, contextmanager, suppress
 from typing import Any
 
 import asyncpg
 import orjson
-from opentelemetry.trace import SpanKind
+from opentelemetry.trace import Span, SpanKind
 from pydantic import SecretStr
 from sqlalchemy import event, exc, text
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
@@ -91,7 +91,7 @@ class Database:
         Raises Unavailable for lost connections, deadlocks, serialization failures and timeouts. When it is raised
         from the commit itself, whether the transaction was kept is unknown: repeat only what is idempotent.
         """
-        with telemetry.span("db.transaction", kind=SpanKind.CLIENT, attributes=_SPAN_ATTRIBUTES), _translated():
+        with _span("db.transaction"), _translated():
             async with self.engine.connect() as connection:
                 async with connection.begin():
                     yield connection
@@ -101,7 +101,7 @@ class Database:
     @asynccontextmanager
     async def read(self) -> AsyncIterator[AsyncConnection]:
         """A read-only transaction for the block; a write in it is an error of the database."""
-        with telemetry.span("db.read", kind=SpanKind.CLIENT, attributes=_SPAN_ATTRIBUTES), _translated():
+        with _span("db.read"), _translated():
             async with self.engine.connect() as connection:
                 await connection.execution_options(postgresql_readonly=True)
                 async with connection.begin():
@@ -175,7 +175,8 @@ def plain_dsn(url: SecretStr | str) -> str:
     return value.replace("postgresql+asyncpg://", "postgresql://", 1)
 
 
-_SPAN_ATTRIBUTES = {"db.system.name": "postgresql"}
+def _span(name: str) -> AbstractContextManager[Span]:
+    return telemetry.span(name, kind=SpanKind.CLIENT, attributes={"db.system.name": "postgresql"}, inner=True)
 
 
 def _ping_after_idle(engine: AsyncEngine) -> None:

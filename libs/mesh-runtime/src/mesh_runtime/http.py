@@ -16,7 +16,7 @@ from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from mesh_runtime import problems
 from mesh_runtime.auth import Verifier, require
 from mesh_runtime.health import Health
-from mesh_runtime.middleware import BODY_BYTES_MAX, BodyLimit, RequestScope
+from mesh_runtime.middleware import BODY_BYTES_MAX, BodyLimit, Gate, RequestScope
 from mesh_runtime.server import Server
 
 __all__ = ["Server", "create_app"]
@@ -44,7 +44,8 @@ def create_app(
     """A FastAPI app with `routers`, and with /health/{live,ready,startup} open, /metrics, /openapi.json and /docs
     behind a bearer token.
 
-    Routes protect themselves with `Depends(require(...))`. Every error is a problem document (RFC 9457).
+    Nobody gets to a route without a valid token; what it allows there is the route's `Depends(require(...))`. Every
+    error is a problem document (RFC 9457).
     """
     app = FastAPI(
         title=title,
@@ -57,13 +58,14 @@ def create_app(
         responses=_COMMON_RESPONSES,
         telemetry={"tracing": True, "operation_spans": False, "metrics": False, "logs": False, "auto_configure": False},
     )
-    app.state.verifier = verifier
     problems.install(app)
     app.include_router(_health_router(health))
     app.include_router(_operator_router(app))
     for router in routers:
         app.include_router(router)
+    # The last one added is the outermost.
     app.add_middleware(BodyLimit, bytes_max=body_bytes_max)
+    app.add_middleware(Gate, verifier=verifier)
     app.add_middleware(RequestScope)
     return app
 

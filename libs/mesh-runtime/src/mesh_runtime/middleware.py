@@ -1,4 +1,4 @@
-"""What happens around every request: limits on the body, metrics, hardening headers, and no exception past this point.
+"""What happens around every request: who is let in, limits on the body, metrics, and no exception past this point.
 
 Owns the ASGI layer below the routes; the request's span is FastAPI's own. Refuses request bodies beyond the limit
 without reading them to the end.
@@ -15,11 +15,13 @@ from prometheus_client import Counter, Histogram
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from mesh_runtime import telemetry
-from mesh_runtime.errors import TooLarge
+from mesh_runtime.auth import BEARER_REMEDY, Verifier
+from mesh_runtime.errors import MeshError, TooLarge, Unauthenticated
 from mesh_runtime.logs import get_logger
 from mesh_runtime.problems import internal_error_response, mesh_error_response
 
 BODY_BYTES_MAX = 8 * 1024 * 1024
+OPEN_PREFIX = "/health/"
 
 REQUESTS = Counter("ucmesh_http_requests_total", "HTTP requests answered", ["method", "route", "status"])
 SECONDS = Histogram(
@@ -106,6 +108,37 @@ class BodyLimit:
 def _route(scope: Scope) -> str:
     """The route's template; never the path itself, which would make one metric per id."""
     return str(getattr(scope.get("route"), "path_format", "unmatched"))
+
+
+class Gate:
+    """Lets nobody past without a valid bearer token, before a byte of the body is read; health is open."""
+
+    def __init__(self, app: ASGIApp, verifier: Verifier) -> None:
+        self._app = app
+        self._verifier = verifier
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http" or scope["path"].startswith(OPEN_PREFIX):
+            await self._app(scope, receive, send)
+            return
+        try:
+            principal = await self._verifier.verify(_bearer(scope))
+        except MeshError as error:
+            response = mesh_error_response(scope["path"], error)
+            if any(name in (b"content-length", b"transfer-encoding") for name, _ in scope["headers"]):
+                response.headers["Connection"] = "close"
+            await response(scope, receive, send)
+            return
+        scope.setdefault("state", {})["principal"] = principal
+        await self._app(scope, receive, send)
+
+
+def _bearer(scope: Scope) -> str:
+    value = next((value for name, value in scope["headers"] if name == b"authorization"), b"").decode("latin-1")
+    scheme, _, token = value.partition(" ")
+    if scheme.lower() != "bearer" or not token.strip():
+        raise Unauthenticated("a bearer token is required", remedy=BEARER_REMEDY)
+    return str(token.strip())
 
 
 @contextmanager

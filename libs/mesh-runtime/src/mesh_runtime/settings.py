@@ -8,10 +8,10 @@ from __future__ import annotations
 import ipaddress
 import os
 from pathlib import Path
-from typing import Annotated, Literal, TypeVar
+from typing import Annotated, Literal, Self, TypeVar
 from urllib.parse import urlsplit
 
-from pydantic import AfterValidator, Field, SecretStr, ValidationError
+from pydantic import AfterValidator, Field, SecretStr, ValidationError, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 
@@ -82,6 +82,21 @@ class ServiceSettings(BaseSettings):
     trace_ratio: float = Field(1.0, ge=0.0, le=1.0, description="share of new traces that are sampled")
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
     drain_seconds: float = Field(10, ge=0, le=300, description="time to finish work after a stop signal")
+
+    @model_validator(mode="after")
+    def _check_pairs(self) -> Self:
+        if self.kafka_security_protocol.startswith("SASL"):
+            self._need("kafka_sasl_mechanism", "kafka_sasl_username", "kafka_sasl_password")
+        if self.client_id is not None or self.client_secret is not None:
+            self._need("client_id", "client_secret")
+        if self.http_key_file is not None:
+            self._need("http_cert_file")
+        return self
+
+    def _need(self, *names: str) -> None:
+        missing = [_variable(type(self), name) for name in names if getattr(self, name) is None]
+        if missing:
+            raise ValueError(f"{', '.join(missing)} must be set as well")
 
 
 S = TypeVar("S", bound=BaseSettings)

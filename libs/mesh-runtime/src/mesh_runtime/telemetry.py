@@ -85,13 +85,18 @@ def span(
     attributes: Attributes = None,
     context: Context | None = None,
     links: Sequence[Link] | None = None,
+    inner: bool = False,
 ) -> AbstractContextManager[Span]:
-    """A span around the block; close to free when tracing is off or the surrounding trace is not sampled."""
+    """A span around the block; close to free when tracing is off or the surrounding trace is not sampled.
+
+    An `inner` span is made only inside a trace: a poll that found nothing is no trace of its own.
+    """
     if _provider is None:
         return _untraced
-    parent = trace.get_current_span(context).get_span_context()
-    if parent.is_valid and not parent.trace_flags.sampled and context is None and not links:
-        return _untraced
+    if context is None and not links:
+        parent = trace.get_current_span().get_span_context()
+        if not parent.trace_flags.sampled and (parent.is_valid or inner):
+            return _untraced
     return tracer("mesh_runtime").start_as_current_span(
         name, context=context, kind=kind, attributes=attributes, links=links
     )
