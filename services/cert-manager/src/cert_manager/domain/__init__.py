@@ -1,0 +1,1 @@
+"""What a credential is and what comes next for it; imports no framework."""
