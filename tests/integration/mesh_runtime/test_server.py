@@ -185,9 +185,8 @@ async def test_a_body_beyond_the_limit_ends_the_connection():
     running = asyncio.create_task(server.run(stop))
     await server.started.wait()
     reader, writer = await asyncio.open_connection("127.0.0.1", server.port)
-    writer.write(
-        b"POST /take HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer test\r\nContent-Type: application/json\r\nTransfer-Encoding: chunked\r\n\r\n"
-    )
+    head = ("POST /take HTTP/1.1", "Host: x", "Authorization: Bearer test", "Content-Type: application/json")
+    writer.write("\r\n".join([*head, "Transfer-Encoding: chunked", "", ""]).encode())
     for _ in range(BODY_BYTES_MAX // 65_536):
         writer.write(b"10000\r\n" + b"x" * 65_536 + b"\r\n")
         await writer.drain()

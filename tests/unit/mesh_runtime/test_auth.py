@@ -117,6 +117,7 @@ async def test_unsigned_and_symmetric_tokens_are_refused(issuer, verifier):
 async def test_a_token_signed_by_another_key_of_the_same_name_is_refused(issuer, verifier):
     impostor = jwk.ECKey.generate_key("P-256", {"kid": issuer.keys[0].kid})
     await refusal(verifier, issuer.token(key=impostor))
+    await refusal(verifier, issuer.token(key=jwk.RSAKey.generate_key(2048, {"kid": issuer.keys[0].kid})))
     await refusal(verifier, issuer.token(header={"kid": None}))
 
 
