@@ -6,6 +6,7 @@ from dataclasses import replace
 from datetime import timedelta
 
 import pytest
+
 from orchestrator.domain.plan import PlanState, Reason, Retry, Wait, ref
 from orchestrator.domain.plan_core import advance
 from orchestrator.domain.plan_status import Planned, PlanningRefused, TimerFired, dispatch_id
@@ -76,7 +77,12 @@ def test_an_undo_goes_to_the_same_service_and_subject_with_the_replys_parameters
     script.did("user", "number")
     script.reply("policy", "refused", error="no")
     command = script.sent["number"]
-    assert (command.target, command.subject, command.name, command.params) == ("pwsh", "zoe", "undo.number", {"of": "number"})
+    assert (command.target, command.subject, command.name, command.params) == (
+        "pwsh",
+        "zoe",
+        "undo.number",
+        {"of": "number"},
+    )
 
 
 def test_only_what_changed_is_undone():

@@ -1,4 +1,4 @@
-"""For all plans, tenants, orders, duplicates and crashes: every plan ends, and what is in the tenant is what it says."""
+"""For all plans, tenants, orders, duplicates and crashes: every plan ends, and the tenant holds what it says."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
 from orchestrator.domain.plan import Operation, PlanState, Retry, Wait
 from support.plan_script import Behaviour, Script, Tenant, op, run_to_end
 
@@ -21,7 +22,9 @@ class Case:
 
 
 @st.composite
-def cases(draw: st.DrawFn, *, outcomes: tuple[str, ...] = ("succeeded", "refused", "failed"), silence: bool = True) -> Case:
+def cases(
+    draw: st.DrawFn, *, outcomes: tuple[str, ...] = ("succeeded", "refused", "failed"), silence: bool = True
+) -> Case:
     keys = KEYS[: draw(st.integers(1, len(KEYS)))]
     operations, behaviours = [], {}
     for index, key in enumerate(keys):
@@ -110,7 +113,7 @@ def test_any_order_duplication_and_crash_give_the_undisturbed_end(case: Case, se
 @settings(max_examples=200, deadline=None)
 @given(case=cases(silence=False), seed=st.integers(0, 2**32))
 def test_failing_plans_leave_the_same_tenant_in_any_order(case: Case, seed: int):
-    # Parallel operations may or may not have begun when a neighbour fails, so the way differs; an undone tenant does not.
+    # Parallel operations may or may not have begun when a neighbour fails: the way differs, an undone tenant does not.
     undoable = {key: replace(each, undo_failures=0, undo_outcome="succeeded") for key, each in case.behaviours.items()}
     plain, plain_tenant = run(Case(case.operations, undoable), chooser(seed), disorder=False)
     messy, messy_tenant = run(Case(case.operations, undoable), chooser(seed), disorder=True)

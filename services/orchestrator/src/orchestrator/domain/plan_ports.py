@@ -11,7 +11,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Literal, Protocol
 from uuid import UUID
 
-from orchestrator.domain.plan import Reason
+from orchestrator.domain.plan import PlanState, Reason
 from orchestrator.domain.plan_status import Dispatch, OperationStatus, PlanStatus
 
 if TYPE_CHECKING:
@@ -47,6 +47,43 @@ class Notice:
     operations_total: int
     operations_succeeded: int
     operations_failed: int
+
+
+@dataclass(frozen=True, slots=True)
+class PlanFilter:
+    """Which plans to list; None = any."""
+
+    customer: str | None = None
+    state: PlanState | None = None
+    employee_id: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class PlanSummary:
+    """A plan with the counts of its present round, for people."""
+
+    plan: PlanStatus
+    operations_total: int
+    operations_succeeded: int
+    operations_failed: int
+
+
+class PlanReadings(Protocol):
+    """The plans as people look at them; takes no locks."""
+
+    async def page(
+        self, tx: AsyncConnection, wanted: PlanFilter, after: UUID | None, count_max: int
+    ) -> list[PlanSummary]:
+        """Newest first, from behind `after`. Plan ids are made in the order of time, so they are the key."""
+        ...
+
+    async def one(self, tx: AsyncConnection, plan_id: UUID) -> PlanSummary | None:
+        """One plan."""
+        ...
+
+    async def operations(self, tx: AsyncConnection, plan_id: UUID) -> list[OperationStatus]:
+        """All operations of all rounds, in their order."""
+        ...
 
 
 class PlanRows(Protocol):

@@ -115,6 +115,12 @@ class PlanStatus:
     reason: Reason | None = None
     effects: Json | str | None = None
 
+    @property
+    def effects_data(self) -> Json:
+        """The effects; empty before the person was planned."""
+        self.effects = _loaded(self.effects)
+        return self.effects or {}
+
 
 @dataclass(frozen=True, slots=True)
 class Reply:

@@ -105,27 +105,29 @@ async def _with_operations(tx: AsyncConnection, plans: Sequence[Row[Any]]) -> li
         return []
     operations: dict[UUID, list[OperationStatus]] = {row.plan_id: [] for row in plans}
     for row in await tx.execute(sql.LOAD_OPERATIONS, {"plan_ids": list(operations)}):
-        operations[row.plan_id].append(_operation(row))
-    return [LoadedPlan(_plan(row), operations[row.plan_id]) for row in plans]
+        operations[row.plan_id].append(operation_of(row))
+    return [LoadedPlan(plan_of(row), operations[row.plan_id]) for row in plans]
 
 
-def _plan(row: Row[Any]) -> PlanStatus:
+def plan_of(row: Sequence[Any]) -> PlanStatus:
+    """A plan from PLAN_COLUMNS."""
     # The columns are selected in the order of the fields; by position is twice as fast as by name.
     plan: PlanStatus = _make_plan(*row)
-    plan.state = _PLAN_STATES[row.state]
-    plan.cause, plan.reason = _reason(row.cause), _reason(row.reason)
+    plan.state = _PLAN_STATES[plan.state]
+    plan.cause, plan.reason = _reason(plan.cause), _reason(plan.reason)
     return plan
 
 
-def _operation(row: Row[Any]) -> OperationStatus:
+def operation_of(row: Sequence[Any]) -> OperationStatus:
+    """An operation from OPERATION_COLUMNS."""
     operation: OperationStatus = _make_operation(*row)
-    operation.state = _OPERATION_STATES[row.state]
-    operation.depends_on = tuple(row.depends_on)
-    operation.request_ids = tuple(row.request_ids)
+    operation.state = _OPERATION_STATES[operation.state]
+    operation.depends_on = tuple(operation.depends_on)
+    operation.request_ids = tuple(operation.request_ids)
     return operation
 
 
-def _reason(text: str | None) -> Reason | None:
+def _reason(text: Any) -> Reason | None:
     return None if text is None else Reason(**orjson.loads(text))
 
 

@@ -6,26 +6,32 @@ holds a column that a transition changes, so PostgreSQL updates operation rows i
 
 from sqlalchemy import text
 
-LOCK_PLANS = text("""
-SELECT plan_id, person_id, customer, tenant_id, employee_id, kind, lane, state, created_at, round, goal, not_before,
-       due_at, finished_at, traceparent, cause, reason, effects
+# In the order of PlanStatus's fields.
+PLAN_COLUMNS = """plan_id, person_id, customer, tenant_id, employee_id, kind, lane, state, created_at, round, goal,
+       not_before, due_at, finished_at, traceparent, cause, reason, effects"""
+
+# In the order of OperationStatus's fields.
+OPERATION_COLUMNS = """id, plan_id, round, position, key, target, failure, depends_on, definition, state, attempt,
+       undo_from, nudges, operation_id, in_flight, changed, due_at, ready_at, finished_at, output, undo, error,
+       request_ids"""
+
+LOCK_PLANS = text(f"""
+SELECT {PLAN_COLUMNS}
 FROM plan WHERE plan_id = ANY (CAST(:plan_ids AS uuid[]))
 ORDER BY plan_id
 FOR UPDATE
 """)
 
-CLAIM_DUE = text("""
-SELECT plan_id, person_id, customer, tenant_id, employee_id, kind, lane, state, created_at, round, goal, not_before,
-       due_at, finished_at, traceparent, cause, reason, effects
+CLAIM_DUE = text(f"""
+SELECT {PLAN_COLUMNS}
 FROM plan WHERE due_at <= :now
 ORDER BY due_at
 LIMIT :count_max
 FOR UPDATE SKIP LOCKED
 """)
 
-LOAD_OPERATIONS = text("""
-SELECT id, plan_id, round, position, key, target, failure, depends_on, definition, state, attempt, undo_from, nudges,
-       operation_id, in_flight, changed, due_at, ready_at, finished_at, output, undo, error, request_ids
+LOAD_OPERATIONS = text(f"""
+SELECT {OPERATION_COLUMNS}
 FROM operation WHERE plan_id = ANY (CAST(:plan_ids AS uuid[]))
 """)
 

@@ -32,10 +32,10 @@ _STATEMENTS = (
     ) WITH (fillfactor = 80)
     """,
     "CREATE INDEX plan_due ON plan (due_at) WHERE due_at IS NOT NULL",
-    "CREATE INDEX plan_customer ON plan (customer, created_at DESC, plan_id DESC)",
-    "CREATE INDEX plan_state ON plan (state, created_at DESC, plan_id DESC)",
-    "CREATE INDEX plan_employee ON plan (employee_id, created_at DESC, plan_id DESC)",
-    "CREATE INDEX plan_created ON plan (created_at DESC, plan_id DESC)",
+    # Plan ids are made in the order of time (UUID version 7), so they are the key that lists page by.
+    "CREATE INDEX plan_customer ON plan (customer, plan_id)",
+    "CREATE INDEX plan_state ON plan (state, plan_id)",
+    "CREATE INDEX plan_employee ON plan (employee_id, plan_id)",
     """
     CREATE TABLE operation (
         id uuid PRIMARY KEY,
