@@ -9,9 +9,12 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
+import asyncpg
+
 from mesh_messaging.kafka import KafkaSettings as ClientSettings
 from mesh_messaging.kafka import ensure_topics
-from ucmesh_embedded import topology
+from mesh_runtime.errors import Unavailable
+from ucmesh_embedded import kafka, postgres, topology
 from ucmesh_embedded.errors import StackError
 from ucmesh_embedded.kafka import KafkaBroker, KafkaSettings
 from ucmesh_embedded.postgres import PostgresServer, PostgresSettings
@@ -45,9 +48,12 @@ class PostgresPart:
 
     async def start(self) -> None:
         await self.server.start()
-        for service in topology.SERVICES:
-            role = topology.database(service)
-            await self.server.ensure_database(role, self._wiring.keys.password(f"database-{role}"))
+        try:
+            for service in topology.SERVICES:
+                role = topology.database(service)
+                await self.server.ensure_database(role, self._wiring.keys.password(f"database-{role}"))
+        except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError) as error:
+            raise postgres.diagnose("PostgreSQL did not make the services' databases", str(error)) from error
 
     async def stop(self) -> None:
         await self.server.stop()
@@ -71,7 +77,11 @@ class KafkaPart:
 
     async def start(self) -> None:
         await self.broker.start()
-        await ensure_topics(ClientSettings(self.broker.bootstrap, client_id="embedded"), topology.all_topics(), 1)
+        try:
+            await ensure_topics(ClientSettings(self.broker.bootstrap, client_id="embedded"), topology.all_topics(), 1)
+        except Unavailable as error:
+            child = self.broker.child
+            raise kafka.diagnose(f"{child.tail() if child else ''}\n{error}") from error
 
     async def stop(self) -> None:
         await self.broker.stop()

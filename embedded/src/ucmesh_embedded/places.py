@@ -164,8 +164,9 @@ async def settle_port(port: int, name: str) -> int:
     return port
 
 
-def require_space(folder: Path, bytes_min: int = FREE_BYTES_MIN) -> None:
-    """Refuse to start on a disk that is nearly full, before a database is half written."""
+def require_space(folder: Path, bytes_min: int | None = None) -> None:
+    """Refuse to start on a disk that is nearly full (FREE_BYTES_MIN), before a database is half written."""
+    bytes_min = FREE_BYTES_MIN if bytes_min is None else bytes_min
     free = shutil.disk_usage(_nearest_existing(folder)).free
     if free < bytes_min:
         raise StackError(

@@ -15,14 +15,13 @@ import pytest
 from support.killing import await_gone, kill_nine
 from support.real_parts import ROOT, server_folder
 from support.waiting import eventually_sync
-from ucmesh_embedded import kafka, supervisor
+from ucmesh_embedded import kafka, places, supervisor
 from ucmesh_embedded.errors import StackError
 from ucmesh_embedded.parts import http_status
 from ucmesh_embedded.places import Places
 from ucmesh_embedded.stack import Lock, Stack
 from ucmesh_embedded.topology import Options
 
-pytestmark = [pytest.mark.kafka, pytest.mark.postgres]
 SERVERS = ("postgres", "kafka", "issuer", "traces")
 RUN = """
 import asyncio, sys
@@ -53,6 +52,8 @@ def in_process(home: Path, *names: str) -> tuple["subprocess.Popen[str]", list[i
     return process, [int(pid) for pid in said[1:]]
 
 
+@pytest.mark.kafka
+@pytest.mark.postgres
 async def test_every_killed_part_comes_back_on_its_address(home: Path) -> None:
     told: list[str] = []
     stack = Stack(home, Options(durable=False), lambda name, text: told.append(f"{name}: {text}"))
@@ -74,6 +75,8 @@ async def test_every_killed_part_comes_back_on_its_address(home: Path) -> None:
     assert not (home / "cli.json").exists()
 
 
+@pytest.mark.kafka
+@pytest.mark.postgres
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="tying children to their parent is Linux only")
 async def test_kill_of_the_supervisor_takes_its_children_and_the_next_start_is_clean(home: Path) -> None:
     supervising, children = in_process(home, "postgres", "kafka", "issuer")
@@ -183,6 +186,39 @@ async def test_a_message_names_what_the_disk_refused(home: Path) -> None:
     home.parent.joinpath("home").write_text("a file")
     with pytest.raises(StackError, match="cannot be written"):
         await Stack(home).start(("issuer",))
+
+
+@pytest.fixture
+def small_disk() -> Iterator[Path]:
+    """A disk of 60 MiB; skips where none can be mounted."""
+    with server_folder() as folder:
+        mounted = subprocess.run(
+            ["mount", "-t", "tmpfs", "-o", "size=60m,mode=755", "tmpfs", folder], capture_output=True, check=False
+        )
+        if mounted.returncode:
+            pytest.skip("mounting a small disk needs root")
+        yield folder
+        subprocess.run(["umount", folder], check=True)
+
+
+async def test_a_small_disk_is_refused_before_anything_is_written(
+    small_disk: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("UCMESH_CACHE", str(Places.of(ROOT / ".ucmesh").cache))
+    with pytest.raises(StackError, match=r"MiB are free where .* the stack needs 512 MiB"):
+        await Stack(small_disk / "home").start(("postgres",))
+
+
+@pytest.mark.postgres
+@pytest.mark.parametrize("full", [False, True])
+async def test_a_disk_that_fills_up_is_said(small_disk: Path, monkeypatch: pytest.MonkeyPatch, full: bool) -> None:
+    monkeypatch.setenv("UCMESH_CACHE", str(Places.of(ROOT / ".ucmesh").cache))
+    monkeypatch.setattr(places, "FREE_BYTES_MIN", 0)
+    if full:
+        with pytest.raises(OSError, match="No space"):
+            (small_disk / "fill").write_bytes(b"x" * (64 * 1024 * 1024))
+    with pytest.raises(StackError, match="disk is full"):
+        await Stack(small_disk / "home").start(("postgres",))
 
 
 async def test_the_issuer_knows_the_stacks_clients(home: Path) -> None:
