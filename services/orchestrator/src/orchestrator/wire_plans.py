@@ -97,7 +97,7 @@ def to_command(command: Command, event_id: UUID, now: datetime) -> OutboundMessa
     """The execute command of a dispatch, in the trace of its plan."""
     plan, dispatch = command.plan, command.dispatch
     data = {
-        "operation_id": dispatch.operation_id,
+        "operation_id": str(dispatch.operation_id),
         "operation": dispatch.name,
         "version": dispatch.version,
         "tenant_id": plan.tenant_id,
@@ -105,7 +105,7 @@ def to_command(command: Command, event_id: UUID, now: datetime) -> OutboundMessa
         "params": dispatch.params,
         "deadline": _time(dispatch.deadline),
         "reply_to": REPLIES_TOPIC,
-        "plan_id": plan.plan_id,
+        "plan_id": str(plan.plan_id),
         "lane": plan.lane,
         "credential": "active",
     }
@@ -126,7 +126,7 @@ def to_plan_event(notice: Notice, event_id: UUID, now: datetime) -> OutboundMess
     """The plan event of a notice. A plan that was refused before a tenant was chosen names the nil tenant."""
     plan, reason = notice.plan, notice.reason
     data: Mapping[str, Any] = {
-        "plan_id": plan.plan_id,
+        "plan_id": str(plan.plan_id),
         "customer": plan.customer,
         "tenant_id": plan.tenant_id or NO_TENANT,
         "employee_id": plan.employee_id,

@@ -6,14 +6,14 @@ holds a column that a transition changes, so PostgreSQL updates operation rows i
 
 from sqlalchemy import text
 
-# In the order of PlanStatus's fields.
+# In the order of PlanStatus's fields. JSON is read as text: the engine parses what it looks at.
 PLAN_COLUMNS = """plan_id, person_id, customer, tenant_id, employee_id, kind, lane, state, created_at, round, goal,
-       not_before, due_at, finished_at, traceparent, cause, reason, effects"""
+       not_before, due_at, finished_at, traceparent, cause::text, reason::text, effects::text"""
 
 # In the order of OperationStatus's fields.
-OPERATION_COLUMNS = """id, plan_id, round, position, key, target, failure, depends_on, definition, state, attempt,
-       undo_from, nudges, operation_id, in_flight, changed, due_at, ready_at, finished_at, output, undo, error,
-       request_ids"""
+OPERATION_COLUMNS = """id, plan_id, round, position, key, target, failure, depends_on, definition::text, state, attempt,
+       undo_from, nudges, operation_id, in_flight, changed, due_at, ready_at, finished_at, output::text, undo::text,
+       error::text, request_ids"""
 
 LOCK_PLANS = text(f"""
 SELECT {PLAN_COLUMNS}
