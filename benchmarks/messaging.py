@@ -1,8 +1,8 @@
-"""How fast messages leave through the outbox and come in through the inbox, beside bare Kafka clients in the same process.
+"""How fast messages leave through the outbox and come in through the inbox, beside bare clients in the same process.
 
     python benchmarks/messaging.py [--events 60000] [--bytes 500] [--keys 1000]
 
-PostgreSQL commits synchronously to disk. Every figure is events per second; each ratio compares two figures of this run:
+PostgreSQL commits synchronously to disk. Every figure is events per second; a ratio compares two figures of this run:
 
     relay     an outbox of N events is sent and emptied        / the same records through a bare producer
     flow      events are appended (1,000 a transaction) while the relay runs, until all have left

@@ -72,9 +72,17 @@ async def test_a_member_that_keeps_a_revoked_batch_too_long_doubles_nothing(
     await assert_each_once_in_order(place, 40)
 
 
-async def test_a_handler_slower_than_the_poll_interval_keeps_its_place(place: Place) -> None:
+async def test_a_handler_slower_than_the_poll_interval_keeps_its_place(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
     impatient = replace(place.kafka, max_poll_interval_ms=1_000)
     calls: list[int] = []
+    joined: list[int] = []
+
+    async def on_partitions_assigned(_listener: object, assigned: set[object]) -> None:
+        joined.append(len(assigned))
+
+    monkeypatch.setattr(consumer_module._Listener, "on_partitions_assigned", on_partitions_assigned)
 
     async def slow(tx: AsyncConnection, messages: Sequence[InboundMessage]) -> None:
         calls.append(len(messages))
@@ -89,7 +97,8 @@ async def test_a_handler_slower_than_the_poll_interval_keeps_its_place(place: Pl
         await eventually(lambda: effect_count(place, 36), seconds=40, what="the member still consumes")
         await eventually(place.committed_everything, what="all offsets")
     await assert_each_once_in_order(place, 36)
-    assert sum(calls) == 36, "nothing was handled twice, so no rebalance took it away"
+    assert sum(calls) == 36
+    assert joined == [4], "it never lost its place"
 
 
 async def test_the_broker_may_restart(place: Place, kafka_broker: Kafka) -> None:

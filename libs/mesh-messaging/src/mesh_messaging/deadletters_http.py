@@ -18,8 +18,7 @@ from mesh_messaging.deadletters import DeadLetter, State
 from mesh_messaging.records import key_text
 from mesh_runtime.auth import Principal, require
 from mesh_runtime.db import Database
-from mesh_runtime.errors import InvalidInput
-from mesh_runtime.paging import Page, decode_cursor, encode_cursor
+from mesh_runtime.paging import LIMIT_DEFAULT, After, Limit, Page, decode_cursor, encode_cursor
 
 
 class DeadLetterSummary(BaseModel):
@@ -88,8 +87,8 @@ def router(db: Database) -> APIRouter:
         type: Name = None,  # noqa: A002 - the attribute's name
         tenant: Name = None,
         code: Name = None,
-        after: Annotated[str | None, Query(max_length=200)] = None,
-        limit: Annotated[int, Query(ge=1, le=500)] = 50,
+        after: After = None,
+        limit: Limit = LIMIT_DEFAULT,
     ) -> Page[DeadLetterSummary]:
         wanted = {"state": state, "consumer": consumer, "topic": topic, "type": type, "tenant": tenant, "code": code}
         filters = {name: value for name, value in wanted.items() if value is not None}
@@ -126,11 +125,8 @@ def router(db: Database) -> APIRouter:
 def _cursor(after: str | None) -> uuid.UUID | None:
     if after is None:
         return None
-    try:
-        (text,) = decode_cursor(after)
-        return uuid.UUID(str(text))
-    except ValueError as error:
-        raise InvalidInput("the cursor is none of this list", code="invalid-cursor") from error
+    (letter_id,) = decode_cursor(after, (uuid.UUID,))
+    return letter_id if isinstance(letter_id, uuid.UUID) else None
 
 
 def _summary(letter: DeadLetter) -> dict[str, Any]:
