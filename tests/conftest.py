@@ -10,13 +10,15 @@ from collections.abc import Callable, Iterator
 import pytest
 
 from support import real_parts
+from support.mesh import Mesh, running
 from support.real_parts import Kafka, Postgres
+from ucmesh_embedded.topology import Options
 
 NO_PWSH = "no pwsh on PATH"
 PARTS = {"kafka": "Apache Kafka", "postgres": "PostgreSQL", "pwsh": "PowerShell (pwsh)"}
 FIXTURES = {
-    "kafka": {"kafka_bootstrap", "kafka_broker"},
-    "postgres": {"postgres_server", "postgres_url", "fresh_database"},
+    "kafka": {"kafka_bootstrap", "kafka_broker", "mesh"},
+    "postgres": {"postgres_server", "postgres_url", "fresh_database", "mesh"},
     "pwsh": set[str](),
 }
 USED = "ucmesh-runs-on"
@@ -52,6 +54,15 @@ def kafka_broker() -> Iterator[Kafka]:
 def kafka_bootstrap(kafka_broker: Kafka) -> str:
     """host:port of the worker's broker. Topics persist over the session: use names of your own."""
     return kafka_broker.bootstrap
+
+
+@pytest.fixture(scope="session")
+def mesh() -> Iterator[Mesh]:
+    """The worker's whole mesh: servers, services, a simulator without tenants, real PowerShell where there is one."""
+    with real_parts.server_folder() as folder, pytest.MonkeyPatch.context() as patch:
+        patch.setenv("UCMESH_CACHE", str(real_parts.cache()))
+        with running(folder / "home", Options(durable=False, crashes_max=1_000)) as made:
+            yield made
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

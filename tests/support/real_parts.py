@@ -125,7 +125,7 @@ def postgres() -> Iterator[Postgres]:
             yield container
     else:
         with server_folder() as folder:
-            settings = PostgresSettings(folder / "postgres", _cache(), folder / "postgres.log", durable=False)
+            settings = PostgresSettings(folder / "postgres", cache(), folder / "postgres.log", durable=False)
             server = PostgresServer(settings)
             asyncio.run(server.start())
             yield Postgres(server.url(), "embedded", server)
@@ -141,7 +141,7 @@ def kafka() -> Iterator[Kafka]:
             yield container
     else:
         with server_folder() as folder:
-            broker = KafkaBroker(KafkaSettings(folder / "kafka", _cache(), folder / "kafka.log"))
+            broker = KafkaBroker(KafkaSettings(folder / "kafka", cache(), folder / "kafka.log"))
             asyncio.run(broker.start())
             yield Kafka(broker.bootstrap, "embedded", broker)
             broker.kill()
@@ -207,7 +207,7 @@ def _kafka_container() -> Iterator[Kafka]:
         yield Kafka(f"localhost:{port}", "container")
 
 
-def _cache() -> Path:
+def cache() -> Path:
     return Places.of(ROOT / ".ucmesh").cache
 
 

@@ -97,7 +97,8 @@ class ProgramPart:
         self._child: Child | None = None
         self._program = program
         self._wiring = wiring
-        self._faults = wiring.options.faults.get(program.name)
+        self.faults = wiring.options.faults.get(program.name, "")
+        """UCMESH_FAULTS of the next start only, so that the start after a crash is an ordinary one."""
 
     @property
     def child(self) -> Child | None:
@@ -107,9 +108,9 @@ class ProgramPart:
         program, options = self._program, self._wiring.options
         environment = topology.base_environment(self._wiring.places) | dict(program.environment)
         environment |= options.environment.get(program.name, {})
-        if self._faults:
-            environment["UCMESH_FAULTS"] = self._faults
-            self._faults = None
+        if self.faults:
+            environment["UCMESH_FAULTS"] = self.faults
+            self.faults = ""
         self._child = spawn(Command(topology.argv(program), self.log, environment, cwd=self._wiring.places.home))
         await self._ready(self._child)
 

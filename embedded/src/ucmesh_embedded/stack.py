@@ -115,7 +115,7 @@ class Stack:
     async def start(self, names: Collection[str] = topology.EVERYTHING) -> Endpoints:
         """Start the named parts and return when all serve. StackError, with everything ended, when one cannot."""
         self._prepare()
-        self._supervisor = Supervisor(self._on_event, self._write_pids)
+        self._supervisor = Supervisor(self._on_event, self._write_pids, self.options.crashes_max)
         wanted = self._with_needs(names)
         started = {part.name: asyncio.Event() for part in wanted}
         tasks = [asyncio.create_task(self._start_one(part, started)) for part in wanted]
@@ -163,6 +163,18 @@ class Stack:
         child = self._parts[name].child
         if child is not None:
             child.kill()
+
+    async def restart(self, name: str, faults: str = "") -> None:
+        """Stop and start one part on purpose; a service may be given UCMESH_FAULTS for this one start."""
+        part = self.supervisor.unwatch(name)
+        await part.stop()
+        if isinstance(part, ProgramPart):
+            part.faults = faults
+        try:
+            await part.start()
+        finally:
+            self.supervisor.watch(part)
+            self._write_pids()
 
     def _prepare(self) -> None:
         self.places.make()

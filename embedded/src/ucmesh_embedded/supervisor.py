@@ -16,7 +16,6 @@ from ucmesh_embedded.processes import Child, bound_log, tail
 WATCH_SECONDS = 0.2
 BACKOFF_FIRST_SECONDS = 0.3
 BACKOFF_CAP_SECONDS = 10.0
-CRASHES_MAX = 5
 CRASH_WINDOW_SECONDS = 60.0
 
 Event = Callable[[str, str], None]
@@ -42,12 +41,13 @@ class Part(Protocol):
 class Supervisor:
     """Watches parts from the moment they are handed over until `stop` is called."""
 
-    def __init__(self, on_event: Event, on_pids: Callable[[], None]) -> None:
+    def __init__(self, on_event: Event, on_pids: Callable[[], None], crashes_max: int = 5) -> None:
         self._on_event = on_event
+        self._crashes_max = crashes_max
         self._on_pids = on_pids
         self._parts: dict[str, Part] = {}
         self._restarting: dict[str, asyncio.Task[None]] = {}
-        self._crashes: defaultdict[str, deque[float]] = defaultdict(lambda: deque(maxlen=CRASHES_MAX))
+        self._crashes: defaultdict[str, deque[float]] = defaultdict(lambda: deque(maxlen=crashes_max))
         self._watching: asyncio.Task[None] | None = None
         self.failure: asyncio.Future[StackError] = asyncio.get_running_loop().create_future()
 
@@ -60,6 +60,10 @@ class Supervisor:
         self._parts[part.name] = part
         if self._watching is None:
             self._watching = asyncio.create_task(self._watch())
+
+    def unwatch(self, name: str) -> Part:
+        """Leave a part alone, to end it on purpose; `watch` takes it back."""
+        return self._parts.pop(name)
 
     async def stop_watching(self) -> None:
         """No restarts any more; those under way are abandoned."""
@@ -96,7 +100,7 @@ class Supervisor:
             while True:
                 crashes = self._crashes[part.name]
                 crashes.append(time.monotonic())
-                if len(crashes) == CRASHES_MAX and crashes[-1] - crashes[0] < CRASH_WINDOW_SECONDS:
+                if len(crashes) == self._crashes_max and crashes[-1] - crashes[0] < CRASH_WINDOW_SECONDS:
                     self._give_up(part)
                     return
                 recent = sum(1 for at in crashes if crashes[-1] - at < CRASH_WINDOW_SECONDS)
@@ -118,7 +122,7 @@ class Supervisor:
         if not self.failure.done():
             self.failure.set_result(
                 StackError(
-                    f"{part.name} ended {CRASHES_MAX} times within {CRASH_WINDOW_SECONDS:.0f} s "
+                    f"{part.name} ended {self._crashes_max} times within {CRASH_WINDOW_SECONDS:.0f} s "
                     f"({ending(part.child)}). Its last lines were:\n{tail(part.log)}",
                     remedy=f"The whole log is {part.log}.",
                 )

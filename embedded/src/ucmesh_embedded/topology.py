@@ -71,6 +71,8 @@ class Options:
     """More variables for a program, by its name."""
     faults: Mapping[str, str] = field(default_factory=dict)
     """UCMESH_FAULTS for the first start of a program; a start after a crash goes without."""
+    crashes_max: int = 5
+    """A part that ends this often within a minute ends the stack."""
 
 
 @dataclass(frozen=True, slots=True)

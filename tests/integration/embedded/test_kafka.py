@@ -5,11 +5,10 @@ from pathlib import Path
 
 import pytest
 
-from support.real_parts import ROOT, server_folder
+from support.real_parts import cache, server_folder
 from ucmesh_embedded import jars, kafka
 from ucmesh_embedded.errors import StackError
 from ucmesh_embedded.kafka import KafkaBroker, KafkaSettings
-from ucmesh_embedded.places import Places
 
 pytestmark = pytest.mark.kafka
 
@@ -21,8 +20,7 @@ def folder() -> Iterator[Path]:
 
 
 def broker(folder: Path, *jvm_flags: str) -> KafkaBroker:
-    cache = Places.of(ROOT / ".ucmesh").cache
-    return KafkaBroker(KafkaSettings(folder / "kafka", cache, folder / "kafka.log", jvm_flags=jvm_flags))
+    return KafkaBroker(KafkaSettings(folder / "kafka", cache(), folder / "kafka.log", jvm_flags=jvm_flags))
 
 
 async def test_a_format_that_died_half_way_is_begun_anew(folder: Path) -> None:
@@ -61,17 +59,17 @@ async def test_two_clusters_have_ids_of_their_own(folder: Path) -> None:
 
 
 def test_a_torn_jar_in_the_cache_is_replaced(folder: Path) -> None:
-    cache = Places.of(ROOT / ".ucmesh").cache
-    jars.classpath(cache)
-    smallest = min(jars.listed(), key=lambda jar: (cache / "maven" / jar.path).stat().st_size)
+    shared = cache()
+    jars.classpath(shared)
+    smallest = min(jars.listed(), key=lambda jar: (shared / "maven" / jar.path).stat().st_size)
     mine = folder / "cache"
     for jar in jars.listed():
         (mine / "maven" / jar.path).parent.mkdir(parents=True, exist_ok=True)
-        (mine / "maven" / jar.path).symlink_to(cache / "maven" / jar.path)
+        (mine / "maven" / jar.path).symlink_to(shared / "maven" / jar.path)
     torn = mine / "maven" / smallest.path
     torn.unlink()
     torn.write_bytes(b"torn")
     fetched: list[tuple[int, int]] = []
     jars.classpath(mine, lambda done, total: fetched.append((done, total)))
     assert fetched == [(1, 1)]
-    assert torn.read_bytes() == (cache / "maven" / smallest.path).read_bytes()
+    assert torn.read_bytes() == (shared / "maven" / smallest.path).read_bytes()

@@ -12,10 +12,10 @@ import asyncpg
 import pytest
 
 from support.killing import await_gone
-from support.real_parts import ROOT, server_folder
+from support.real_parts import cache, server_folder
 from ucmesh_embedded import places
 from ucmesh_embedded.errors import StackError
-from ucmesh_embedded.places import Places, free_port, unprivileged
+from ucmesh_embedded.places import free_port, unprivileged
 from ucmesh_embedded.postgres import PostgresServer, PostgresSettings
 
 pytestmark = pytest.mark.postgres
@@ -28,8 +28,7 @@ def folder() -> Iterator[Path]:
 
 
 def settings(folder: Path, port: int | None = None) -> PostgresSettings:
-    cache = Places.of(ROOT / ".ucmesh").cache
-    return PostgresSettings(folder / "postgres", cache, folder / "postgres.log", port, durable=False)
+    return PostgresSettings(folder / "postgres", cache(), folder / "postgres.log", port, durable=False)
 
 
 @pytest.fixture

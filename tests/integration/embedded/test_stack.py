@@ -13,12 +13,11 @@ import orjson
 import pytest
 
 from support.killing import await_gone, kill_nine
-from support.real_parts import ROOT, server_folder
+from support.real_parts import cache, server_folder
 from support.waiting import eventually_sync
 from ucmesh_embedded import kafka, places, supervisor
 from ucmesh_embedded.errors import StackError
 from ucmesh_embedded.parts import http_status
-from ucmesh_embedded.places import Places
 from ucmesh_embedded.stack import Lock, Stack
 from ucmesh_embedded.topology import Options
 
@@ -38,7 +37,7 @@ asyncio.run(main())
 
 @pytest.fixture
 def home(monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    monkeypatch.setenv("UCMESH_CACHE", str(Places.of(ROOT / ".ucmesh").cache))
+    monkeypatch.setenv("UCMESH_CACHE", str(cache()))
     with server_folder() as folder:
         yield folder / "home"
 
@@ -204,7 +203,7 @@ def small_disk() -> Iterator[Path]:
 async def test_a_small_disk_is_refused_before_anything_is_written(
     small_disk: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv("UCMESH_CACHE", str(Places.of(ROOT / ".ucmesh").cache))
+    monkeypatch.setenv("UCMESH_CACHE", str(cache()))
     with pytest.raises(StackError, match=r"MiB are free where .* the stack needs 512 MiB"):
         await Stack(small_disk / "home").start(("postgres",))
 
@@ -212,7 +211,7 @@ async def test_a_small_disk_is_refused_before_anything_is_written(
 @pytest.mark.postgres
 @pytest.mark.parametrize("full", [False, True])
 async def test_a_disk_that_fills_up_is_said(small_disk: Path, monkeypatch: pytest.MonkeyPatch, full: bool) -> None:
-    monkeypatch.setenv("UCMESH_CACHE", str(Places.of(ROOT / ".ucmesh").cache))
+    monkeypatch.setenv("UCMESH_CACHE", str(cache()))
     monkeypatch.setattr(places, "FREE_BYTES_MIN", 0)
     if full:
         with pytest.raises(OSError, match="No space"):

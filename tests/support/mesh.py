@@ -1,0 +1,86 @@
+"""The whole mesh for tests that go through public doors: a stack in a thread of its own, and clients for its doors.
+
+The stack needs an event loop that lives as long as it does, while each test has a loop of its own; hence the thread.
+"""
+
+import asyncio
+import contextlib
+import threading
+from collections.abc import Coroutine, Iterator
+from pathlib import Path
+from typing import Any, TypeVar
+
+import httpx
+
+from ucmesh_embedded.endpoints import Endpoints
+from ucmesh_embedded.stack import Stack
+from ucmesh_embedded.topology import EVERYTHING, Options
+
+START_SECONDS_MAX = 180
+CALL_SECONDS_MAX = 120
+T = TypeVar("T")
+
+
+class Mesh:
+    """A running stack. Everything here is callable from a test with or without a running loop."""
+
+    def __init__(self, home: Path, options: Options) -> None:
+        self.told: list[str] = []
+        self.stack = Stack(home, options, lambda name, text: self.told.append(f"{name}: {text}"))
+        self._loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(target=self._loop.run_forever, name="mesh", daemon=True)
+
+    @property
+    def endpoints(self) -> Endpoints:
+        return self.stack.endpoints
+
+    def start(self, names: tuple[str, ...] = EVERYTHING) -> None:
+        self._thread.start()
+        self._call(self.stack.start(names), START_SECONDS_MAX)
+
+    def stop(self) -> None:
+        self._call(self.stack.stop(), CALL_SECONDS_MAX)
+        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._thread.join(10)
+
+    def kill(self, name: str) -> None:
+        """kill -9; the supervisor starts the part again."""
+        self.stack.kill(name)
+
+    def settled(self, name: str) -> None:
+        """Wait until a part that died serves again."""
+        self._call(self.stack.supervisor.settled(name), CALL_SECONDS_MAX)
+
+    def restart(self, name: str, faults: str = "") -> None:
+        """Stop and start one part, a service with UCMESH_FAULTS for this one start if given."""
+        self._call(self.stack.restart(name, faults), CALL_SECONDS_MAX)
+
+    def token(self, scope: str = "") -> str:
+        """An access token of the CLI's client."""
+        secret = Path(self.endpoints.client_secret_file).read_text()
+        form = {"grant_type": "client_credentials", "scope": scope}
+        answer = httpx.post(self.endpoints.token_url, data=form, auth=(self.endpoints.client_id, secret))
+        answer.raise_for_status()
+        return str(answer.json()["access_token"])
+
+    def client(self, name: str) -> httpx.Client:
+        """A client of a part's HTTP door with a full token; of `simulator-admin` with its own."""
+        if name == "simulator-admin":
+            token = Path(self.endpoints.simulator_admin_token_file).read_text()
+        else:
+            token = self.token()
+        headers = {"Authorization": f"Bearer {token}"}
+        return httpx.Client(base_url=self.endpoints.url(name), headers=headers, timeout=30, trust_env=False)
+
+    def _call(self, work: Coroutine[Any, Any, T], seconds_max: float) -> T:
+        return asyncio.run_coroutine_threadsafe(work, self._loop).result(seconds_max)
+
+
+@contextlib.contextmanager
+def running(home: Path, options: Options, names: tuple[str, ...] = EVERYTHING) -> Iterator[Mesh]:
+    mesh = Mesh(home, options)
+    mesh.start(names)
+    try:
+        yield mesh
+    finally:
+        mesh.stop()
