@@ -1,0 +1,156 @@
+"""The SQL of the operation queue. Every statement works on arrays: one round trip however many operations.
+
+Owns the queue's guarantees: one operation of a target at a time, oldest first within a lane, urgent lane first;
+nothing of a paused tenant; a lease is proof of ownership. Refuses loops over rows in Python.
+"""
+
+from __future__ import annotations
+
+from sqlalchemy import text
+
+CHANNEL = "ucmesh_graph_operation"
+
+# The outer SELECT reads the table as it was before: a row it finds was there, and done, when the command came again.
+ACCEPT = text("""
+WITH given AS (
+    SELECT * FROM unnest(
+        CAST(:operation_ids AS uuid[]), CAST(:operations AS text[]), CAST(:versions AS integer[]),
+        CAST(:tenant_ids AS text[]), CAST(:targets AS text[]), CAST(:params AS text[]),
+        CAST(:deadlines AS timestamptz[]), CAST(:reply_tos AS text[]), CAST(:plan_ids AS uuid[]),
+        CAST(:lanes AS smallint[]), CAST(:credentials AS text[]), CAST(:traceparents AS text[])
+    ) WITH ORDINALITY AS g (operation_id, operation, version, tenant_id, target, params, deadline, reply_to,
+                            plan_id, lane, credential, traceparent, place)
+), added AS (
+    INSERT INTO operation (operation_id, operation, version, tenant_id, target, params, deadline, reply_to, plan_id,
+                           lane, credential, traceparent, received_at, not_before)
+    SELECT operation_id, operation, version, tenant_id, target, params::json, deadline, reply_to, plan_id,
+           lane, credential, traceparent, :now, :now
+    FROM given ORDER BY place
+    ON CONFLICT (operation_id) DO NOTHING
+), woken AS (
+    SELECT pg_notify(:channel, '')
+)
+SELECT o.operation_id, o.plan_id, o.tenant_id, o.reply_to, o.traceparent, o.reply::text AS reply
+FROM woken CROSS JOIN (SELECT DISTINCT operation_id FROM given) AS g
+JOIN operation AS o USING (operation_id)
+WHERE o.state = 'done'
+""")
+
+# A loose index scan: one step a tenant, however long its queue is. The advisory lock keeps other leasers away from a
+# tenant until this transaction ends, so that the lease statement below decides on what is committed.
+WAITING = text("""
+WITH RECURSIVE waiting (tenant_id, lane) AS (
+    (SELECT tenant_id, lane FROM operation
+     WHERE state = 'queued' AND not_before <= :now ORDER BY tenant_id, lane, seq LIMIT 1)
+    UNION ALL
+    SELECT following.tenant_id, following.lane FROM waiting CROSS JOIN LATERAL (
+        SELECT tenant_id, lane FROM operation
+        WHERE state = 'queued' AND not_before <= :now AND tenant_id > waiting.tenant_id
+        ORDER BY tenant_id, lane, seq LIMIT 1) AS following
+), ready AS MATERIALIZED (
+    SELECT w.tenant_id, w.lane FROM waiting AS w LEFT JOIN tenant AS t USING (tenant_id)
+    WHERE t.not_before IS NULL OR t.not_before <= :now
+)
+SELECT r.tenant_id, r.lane = 0 AS urgent,
+       (SELECT count(*) FROM operation AS o WHERE o.tenant_id = r.tenant_id AND o.state = 'leased') AS leased_count
+FROM ready AS r
+WHERE pg_try_advisory_xact_lock(hashtextextended('graph-lease:' || r.tenant_id, 0))
+""")
+
+LEASE = text("""
+WITH share AS (
+    SELECT * FROM unnest(CAST(:tenant_ids AS text[]), CAST(:takes AS integer[]), CAST(:lease_ids AS uuid[]))
+        AS s (tenant_id, take, lease_id)
+), picked AS MATERIALIZED (
+    SELECT p.operation_id, s.lease_id FROM share AS s CROSS JOIN LATERAL (
+        SELECT o.operation_id FROM operation AS o
+        WHERE o.tenant_id = s.tenant_id AND o.state = 'queued' AND o.not_before <= :now
+          AND NOT EXISTS (
+              SELECT 1 FROM operation AS e
+              WHERE e.tenant_id = o.tenant_id AND e.target = o.target AND e.state <> 'done'
+                AND (e.state = 'leased' OR (e.lane, e.seq) < (o.lane, o.seq)))
+        ORDER BY o.lane, o.seq LIMIT s.take
+        FOR UPDATE OF o SKIP LOCKED) AS p
+)
+UPDATE operation AS o
+SET state = 'leased', lease_id = p.lease_id, lease_until = :until, attempts = o.attempts + 1,
+    started_at = coalesce(o.started_at, :now)
+FROM picked AS p WHERE o.operation_id = p.operation_id
+RETURNING o.operation_id, o.operation, o.version, o.tenant_id, o.target, o.params::text AS params, o.deadline,
+          o.reply_to, o.plan_id, o.lane, o.credential, o.traceparent, o.attempts, o.started_at,
+          o.progress::text AS progress, o.interrupted, o.interruptions, o.seq
+""")
+
+FINISH = text("""
+UPDATE operation AS o
+SET state = 'done', lease_id = NULL, lease_until = NULL, interrupted = false, progress = NULL,
+    finished_at = :now, outcome = r.outcome, error_code = r.error_code, reply = r.reply::json
+FROM unnest(CAST(:operation_ids AS uuid[]), CAST(:outcomes AS text[]), CAST(:error_codes AS text[]),
+            CAST(:replies AS text[])) AS r (operation_id, outcome, error_code, reply)
+WHERE o.operation_id = r.operation_id AND o.lease_id = :lease_id
+RETURNING o.operation_id
+""")
+
+PARK = text("""
+UPDATE operation AS o
+SET state = 'queued', lease_id = NULL, lease_until = NULL, interrupted = p.interrupted,
+    not_before = p.not_before, progress = p.progress::json
+FROM unnest(CAST(:operation_ids AS uuid[]), CAST(:not_befores AS timestamptz[]), CAST(:progresses AS text[]),
+            CAST(:interrupteds AS boolean[])) AS p (operation_id, not_before, progress, interrupted)
+WHERE o.operation_id = p.operation_id AND o.lease_id = :lease_id
+RETURNING o.operation_id
+""")
+
+CHECKPOINT = text("""
+UPDATE operation AS o SET progress = c.progress::json
+FROM unnest(CAST(:operation_ids AS uuid[]), CAST(:progresses AS text[])) AS c (operation_id, progress)
+WHERE o.operation_id = c.operation_id AND o.lease_id = :lease_id
+RETURNING o.operation_id
+""")
+
+EXTEND = text("""
+UPDATE operation SET lease_until = :until
+WHERE tenant_id = :tenant_id AND state = 'leased' AND lease_id = :lease_id
+""")
+
+RECOVER = text("""
+WITH expired AS (
+    SELECT operation_id FROM operation WHERE state = 'leased' AND lease_until <= :now FOR UPDATE SKIP LOCKED
+), put_back AS (
+    UPDATE operation AS o
+    SET state = 'queued', lease_id = NULL, lease_until = NULL, interrupted = true, not_before = :now,
+        interruptions = o.interruptions + 1
+    FROM expired WHERE o.operation_id = expired.operation_id
+    RETURNING 1
+)
+SELECT count(*) FROM put_back
+""")
+
+ABANDON = text("UPDATE operation SET lease_until = :now WHERE state = 'leased' AND lease_id = :lease_id")
+
+PURGE = text("""
+WITH old AS (
+    SELECT operation_id FROM operation WHERE state = 'done' AND finished_at < :before
+    ORDER BY finished_at LIMIT :count_max FOR UPDATE SKIP LOCKED
+), gone AS (
+    DELETE FROM operation AS o USING old WHERE o.operation_id = old.operation_id RETURNING 1
+), forgotten AS (
+    DELETE FROM created_object WHERE created_at < :before
+)
+SELECT count(*) FROM gone
+""")
+
+_VIEW = """
+SELECT seq, operation_id, operation, version, tenant_id, target, state, lane, plan_id, attempts, received_at,
+       not_before, started_at, finished_at, deadline, outcome, error_code
+"""
+
+PAGE = text(f"""
+{_VIEW} FROM operation
+WHERE seq < coalesce(CAST(:before AS bigint), 9223372036854775807)
+  AND (CAST(:tenant_id AS text) IS NULL OR tenant_id = :tenant_id)
+  AND (CAST(:state AS text) IS NULL OR state = :state)
+ORDER BY seq DESC LIMIT :limit
+""")
+
+GET = text(f"{_VIEW}, params::text AS params, reply::text AS reply FROM operation WHERE operation_id = :operation_id")

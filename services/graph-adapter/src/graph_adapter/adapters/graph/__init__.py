@@ -1,0 +1,1 @@
+"""Microsoft's side: sign-in by MSAL, and Graph by `$batch`."""

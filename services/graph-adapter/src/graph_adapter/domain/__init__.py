@@ -1,0 +1,3 @@
+"""What the graph adapter decides, without any IO: templates, the state machine that runs them, capabilities,
+fairness.
+"""

@@ -1,0 +1,1 @@
+"""How work comes in: messages, HTTP requests, and the workers' own rhythm."""

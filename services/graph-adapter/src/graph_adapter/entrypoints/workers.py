@@ -1,0 +1,140 @@
+"""The worker role: leases operations, runs them tenant by tenant, and keeps house.
+
+Owns the rhythm: woken by a notification, by the end of a run, or by a short poll as the net. Refuses to let one
+run's error touch another: what it held becomes recoverable, marked as interrupted.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from collections.abc import Callable
+from contextlib import AbstractAsyncContextManager, suppress
+from dataclasses import dataclass
+from datetime import timedelta
+
+from graph_adapter.application.lease_operations import TenantWork, lease_operations
+from graph_adapter.application.purge_operations import purge_operations
+from graph_adapter.application.recover_operations import abandon_lease, recover_operations
+from graph_adapter.application.run_operations import RunPorts, run_operations
+from graph_adapter.domain.fairness import Limits
+from mesh_runtime.clock import IdGenerator
+from mesh_runtime.errors import MeshError
+from mesh_runtime.logs import get_logger
+
+PURGE_SECONDS = 60.0
+ERROR_PAUSE_SECONDS = 1.0
+
+_log = get_logger("graph_adapter.worker")
+
+Listen = Callable[[Callable[[str], None]], AbstractAsyncContextManager[None]]
+
+
+@dataclass(frozen=True, slots=True)
+class Rhythm:
+    """How often what happens."""
+
+    poll_seconds: float
+    recover_seconds: float
+    keep: timedelta
+
+
+class OperationWorker:
+    """One worker; run as many as you like per database. `listen` calls back when commands were accepted."""
+
+    def __init__(self, ports: RunPorts, limits: Limits, ids: IdGenerator, listen: Listen, rhythm: Rhythm) -> None:
+        self._ports = ports
+        self._limits = limits
+        self._ids = ids
+        self._listen = listen
+        self._rhythm = rhythm
+        self._runs: dict[asyncio.Task[None], str] = {}
+        self._wake = asyncio.Event()
+        self._last_served: str | None = None
+
+    async def run(self, stop: asyncio.Event) -> None:
+        """Works until `stop`; then every run ends its round, puts back what it has not finished, and all is
+        written down.
+        """
+        keeping = asyncio.create_task(self._keep_house(stop), name="graph-housekeeping")
+        stopping = asyncio.create_task(self._wake_at(stop), name="graph-stop")
+        try:
+            async with self._listen(lambda _payload: self._wake.set()):
+                while not stop.is_set():
+                    self._wake.clear()
+                    if not await self._start_runs():
+                        await self._rest(self._rhythm.poll_seconds)
+        finally:
+            self._ports.stop.set()
+            if self._runs:
+                await asyncio.wait(self._runs)
+            for task in (keeping, stopping):
+                task.cancel()
+            await asyncio.gather(keeping, stopping, return_exceptions=True)
+
+    async def _start_runs(self) -> bool:
+        """Whether anything was leased."""
+        running = Counter(self._runs.values())
+        if sum(running.values()) >= self._limits.runs_max:
+            return False
+        try:
+            works = await lease_operations(
+                self._ports.store,
+                running,
+                self._limits,
+                lease_seconds=self._ports.lease_seconds,
+                last_served=self._last_served,
+                clock=self._ports.clock,
+                ids=self._ids,
+            )
+        except MeshError as error:
+            _log.warning("worker.waiting", reason=error.message)
+            await self._rest(ERROR_PAUSE_SECONDS)
+            return False
+        for work in works:
+            task = asyncio.create_task(self._run(work), name=f"graph-run-{work.tenant_id}")
+            self._runs[task] = work.tenant_id
+            task.add_done_callback(self._ended)
+            self._last_served = work.tenant_id
+        return bool(works)
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        self._runs.pop(task, None)
+        self._wake.set()
+
+    async def _run(self, work: TenantWork) -> None:
+        try:
+            await run_operations(work, self._ports)
+        except Exception as error:
+            # The edge of a run: whatever it was, the operations are recovered and tried again, within bounds.
+            if isinstance(error, MeshError) and error.retryable:
+                _log.warning("run.interrupted", tenant_id=work.tenant_id, reason=error.message)
+            else:
+                _log.exception("run.failed", tenant_id=work.tenant_id)
+            with suppress(MeshError):
+                await abandon_lease(self._ports.store, work.lease_id, self._ports.clock)
+
+    async def _keep_house(self, stop: asyncio.Event) -> None:
+        purged_at = float("-inf")
+        while not stop.is_set():
+            try:
+                recovered = await recover_operations(self._ports.store, self._ports.clock)
+                if recovered:
+                    _log.warning("operations.recovered", count=recovered)
+                    self._wake.set()
+                if self._ports.clock.monotonic() - purged_at >= PURGE_SECONDS:
+                    await purge_operations(self._ports.store, self._rhythm.keep, self._ports.clock)
+                    purged_at = self._ports.clock.monotonic()
+            except MeshError as error:
+                _log.warning("housekeeping.waiting", reason=error.message)
+            with suppress(TimeoutError):
+                await asyncio.wait_for(stop.wait(), self._rhythm.recover_seconds)
+
+    async def _rest(self, seconds: float) -> None:
+        with suppress(TimeoutError):
+            await asyncio.wait_for(self._wake.wait(), seconds)
+
+    async def _wake_at(self, stop: asyncio.Event) -> None:
+        await stop.wait()
+        self._ports.stop.set()
+        self._wake.set()
