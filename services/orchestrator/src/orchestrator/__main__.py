@@ -1,0 +1,9 @@
+"""`python -m orchestrator [api consumer relay worker]` runs; `python -m orchestrator migrate` only migrates."""
+
+import sys
+
+from mesh_runtime import roles
+from orchestrator.main import run
+
+if __name__ == "__main__":
+    sys.exit(roles.main(lambda: run(sys.argv[1:])))

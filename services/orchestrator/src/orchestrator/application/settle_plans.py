@@ -1,0 +1,108 @@
+"""A plan has ended: make its reservations final or give them back, and note where its person stands (the engine's
+Settlement).
+
+What counts is what is in place in the tenant, operation by operation, whatever the plan's state is called:
+
+    number assigned            -> used            licences assigned -> seats consumed      user there -> name used
+    not, and nothing can come  -> back to the pool
+    not, but the plan is held  -> stays promised, the plan may still be tried again or cancelled
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from orchestrator.application.rules import Rules
+from orchestrator.application.start_people import start_again
+from orchestrator.domain.people import CANCELLED, COMPENSATED, HELD, PROVISIONED, REFUSED
+from orchestrator.domain.plan import OperationState, PlanState
+from orchestrator.domain.ports import Refusal, SettledOperation, SettledPlan
+from orchestrator.domain.stores import Settled
+
+if TYPE_CHECKING:
+    from sqlalchemy.ext.asyncio import AsyncConnection
+
+STATUS = {
+    PlanState.SUCCEEDED: PROVISIONED,
+    PlanState.REFUSED: REFUSED,
+    PlanState.COMPENSATED: COMPENSATED,
+    PlanState.HELD: HELD,
+    PlanState.CANCELLED: CANCELLED,
+}
+USER, LICENCES, NUMBER = "user", "licences", "number"
+PROOFS = {"entra": "verify-entra", "exchange": "verify-exchange", "teams": "verify-teams"}
+# Refusals by Microsoft that say our count of the tenant's seats is old.
+MISCOUNTED = frozenset({"no-seats"})
+
+
+class SettlePlans:
+    def __init__(self, rules: Rules) -> None:
+        self._rules = rules
+
+    async def settle(self, tx: "AsyncConnection", settled: Sequence[SettledPlan]) -> None:
+        """Idempotent: the last end of a plan counts."""
+        rules, now = self._rules, self._rules.clock.now()
+        outcomes = [(plan, _last(plan.operations)) for plan in settled]
+        people = await rules.people.settle(tx, [_settled(plan, steps) for plan, steps in outcomes], now)
+        await rules.ledgers.use(
+            tx,
+            names={plan.plan_id for plan, steps in outcomes if _user_stays(plan, steps)},
+            numbers={plan.plan_id for plan, steps in outcomes if _in_place(steps.get(NUMBER))},
+            seats={plan.plan_id for plan, steps in outcomes if _in_place(steps.get(LICENCES))},
+            now=now,
+        )
+        await rules.ledgers.release(tx, {plan.plan_id for plan in settled if plan.state is not PlanState.HELD}, now)
+        miscounted = {p.tenant_id for p in settled if p.reason is not None and p.reason.code in MISCOUNTED}
+        await rules.tenants.observe_soon(tx, miscounted, now)
+        await start_again(rules, tx, people)
+
+
+def _last(operations: Sequence[SettledOperation]) -> dict[str, SettledOperation]:
+    """By key; a later round overrules an earlier one."""
+    return {operation.key: operation for operation in operations}
+
+
+def _in_place(operation: SettledOperation | None) -> bool:
+    return operation is not None and (operation.state is OperationState.SUCCEEDED or operation.changed)
+
+
+def _user_stays(plan: SettledPlan, steps: Mapping[str, SettledOperation]) -> bool:
+    """The name is in use when the user was there before, or was made and not undone."""
+    return bool(plan.observed.get("user")) or _in_place(steps.get(USER)) or plan.state is PlanState.SUCCEEDED
+
+
+def _settled(plan: SettledPlan, steps: Mapping[str, SettledOperation]) -> Settled:
+    done = plan.state is PlanState.SUCCEEDED
+    reason = plan.reason
+    return Settled(
+        person_id=plan.person_id,
+        plan_id=plan.plan_id,
+        status=STATUS[plan.state],
+        refusal=Refusal(reason.code, reason.message, reason.remedy) if reason is not None and not done else None,
+        user_id=_user_id(plan, steps) if done else None,
+        proved=done,
+        observed=_observed(plan, steps),
+    )
+
+
+def _user_id(plan: SettledPlan, steps: Mapping[str, SettledOperation]) -> str | None:
+    made = steps.get(USER)
+    if made is not None and made.output.get("user_id"):
+        return str(made.output["user_id"])
+    user = plan.observed.get("user")
+    return str(user["id"]) if user else None
+
+
+def _observed(plan: SettledPlan, steps: Mapping[str, SettledOperation]) -> dict[str, Any] | None:
+    """The newest read of each workload: the proofs of this plan, else what planning saw."""
+    reads = {
+        workload: dict(steps[key].output)
+        for workload, key in PROOFS.items()
+        if key in steps and steps[key].output and steps[key].state is not OperationState.SKIPPED
+    }
+    if plan.observed and "entra" not in reads:
+        reads["entra"] = dict(plan.observed)
+    user = (reads.get("entra") or {}).get("user")
+    if user:
+        # A list of some eighty service plans that nothing compares.
+        reads["entra"]["user"] = {name: value for name, value in user.items() if name != "assignedPlans"}
+    return reads or None

@@ -1,0 +1,1 @@
+"""One file a lifecycle, each readable by an admin as a runbook."""
