@@ -36,7 +36,7 @@ SUPPLEMENT = {
 TEAMS = (
     "Connect-MicrosoftTeams", "Disconnect-MicrosoftTeams", "Get-CsTenant", "Get-CsOnlineUser",
     "Get-CsPhoneNumberAssignment", "Set-CsPhoneNumberAssignment", "Remove-CsPhoneNumberAssignment",
-    "Get-CsUserPolicyAssignment", "Get-CsOnlineLisLocation",
+    "Get-CsUserPolicyAssignment",
 )  # fmt: skip
 POLICY_NOUNS = (
     "TeamsCallingPolicy", "TeamsMeetingPolicy", "TeamsMessagingPolicy", "TenantDialPlan", "OnlineVoiceRoutingPolicy",
@@ -44,11 +44,18 @@ POLICY_NOUNS = (
     "TeamsAppSetupPolicy", "TeamsAppPermissionPolicy", "TeamsCallParkPolicy", "TeamsCallHoldPolicy",
     "TeamsChannelsPolicy", "TeamsIPPhonePolicy", "TeamsMobilityPolicy", "TeamsUpdateManagementPolicy",
     "TeamsVoiceApplicationsPolicy", "ExternalAccessPolicy", "TeamsEventsPolicy", "TeamsMeetingBroadcastPolicy",
+    "TeamsSharedCallingRoutingPolicy", "TeamsSurvivableBranchAppliancePolicy", "DialoutPolicy", "OnlineDialOutPolicy",
 )  # fmt: skip
 EXCHANGE = (
     "Connect-ExchangeOnline", "Disconnect-ExchangeOnline", "Get-ConnectionInformation", "Get-OrganizationConfig",
     "Get-EXOMailbox", "Get-Mailbox", "Get-EXOCasMailbox", "Get-CASMailbox", "Set-Mailbox", "Set-CASMailbox",
 )  # fmt: skip
+
+
+# What the stub modules and the simulated host call themselves: the releases the facts describe.
+VERSIONS = {"MicrosoftTeams": "7.8.1", "ExchangeOnlineManagement": "3.10.1"}
+# The pages still list these; a live module refuses them.
+REMOVED = {"Get-CsTenant": {"ResultSize"}}
 
 
 def main(source: Path) -> None:
@@ -70,16 +77,31 @@ def main(source: Path) -> None:
     _write("permissions.json", {"source": permissions["source"], "paths": paths, "ids": ids})
     for module, wanted in (("MicrosoftTeams", _teams()), ("ExchangeOnlineManagement", EXCHANGE)):
         facts = _load(source / "cmdlets" / f"{module}.json")
-        cmdlets = {name: facts["cmdlets"][name] for name in wanted if name in facts["cmdlets"]}
+        cmdlets = {name: _cmdlet(name, facts["cmdlets"][name]) for name in wanted if name in facts["cmdlets"]}
         missing = sorted(set(wanted) - set(cmdlets))
         if missing:
             sys.stderr.write(f"{module}: not in the facts: {', '.join(missing)}\n")
-        _write(f"{module}.json", {"source": facts["source"], "module": module, "cmdlets": cmdlets})
+        version = VERSIONS[module]
+        content = {"source": facts["source"], "module": module, "version": version, "cmdlets": cmdlets}
+        _write(f"{module}.json", content)
+
+
+def _cmdlet(name: str, facts: dict[str, Any]) -> dict[str, Any]:
+    """Parameter sets without what a page only mentions as gone (`X (Removed from version …)`) or a live module
+    refuses."""
+    refused = REMOVED.get(name, set())
+    sets = {
+        key: [one for one in listed if one["name"].isalnum() and one["name"] not in refused]
+        for key, listed in facts["sets"].items()
+    }
+    known = {one["name"] for listed in sets.values() for one in listed}
+    parameters = {key: value for key, value in facts["parameters"].items() if key in known}
+    return {"default_set": facts["default_set"], "sets": sets, "parameters": parameters}
 
 
 def _teams() -> tuple[str, ...]:
-    policies = tuple(f"{verb}-Cs{noun}" for noun in POLICY_NOUNS for verb in ("Grant", "Get"))
-    return TEAMS + policies
+    policies = {f"{verb}-Cs{noun}" for noun in POLICY_NOUNS for verb in ("Grant", "Get")}
+    return (*TEAMS, *sorted(policies - {"Get-CsDialoutPolicy", "Grant-CsOnlineDialOutPolicy"}))  # one verb each
 
 
 def _load(path: Path) -> dict[str, Any]:

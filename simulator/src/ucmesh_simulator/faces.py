@@ -3,6 +3,7 @@
 from ucmesh_simulator.asgi import Receive, Scope, Send, send_json
 from ucmesh_simulator.directory.http import PREFIX, GraphFace
 from ucmesh_simulator.identity.http import LoginFace
+from ucmesh_simulator.powershell.http import PowerShellFace
 from ucmesh_simulator.world import World
 
 
@@ -10,6 +11,7 @@ class Faces:
     def __init__(self, world: World) -> None:
         self._graph = GraphFace(world)
         self._login = LoginFace(world)
+        self._powershell = PowerShellFace(world)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "lifespan":
@@ -22,6 +24,9 @@ class Faces:
             await self._graph(scope, receive, send)
             return
         segments = [piece for piece in path.split("/") if piece]
+        if len(segments) == 3 and segments[0] == "powershell" and scope["method"] == "POST":
+            await self._powershell(scope, receive, send, segments[1], segments[2])
+            return
         if not await self._login(scope, receive, send, segments):
             await send_json(send, 404, {"error": {"code": "NotFound", "message": f"nothing is simulated under {path}"}})
 

@@ -70,6 +70,7 @@ class TeamsUser:
     line_uri: str | None = None
     grants: dict[str, Grant] = field(default_factory=dict)
     on_prem_line_uri: str | None = None
+    lost_phone: bool = False  # had Phone System once; number cmdlets then answer with a misleading text
 
 
 @dataclass(slots=True)

@@ -44,6 +44,7 @@ class Tenant:
         self.applications: dict[str, Application] = {}  # by object id
         self.application_id_by_client: dict[str, str] = {}
         self.numbers: dict[str, Number] = {}
+        self._held_numbers: dict[str, dict[str, None]] = {}  # holder -> numbers
         self.policies: dict[str, dict[str, Policy]] = {}  # type -> lower-case name -> policy
         self.global_policies: dict[str, str] = {}
         self.requests = RequestsLog(REQUESTS_KEPT_MAX)
@@ -118,6 +119,21 @@ class Tenant:
 
     def application_of_client(self, client_id: str) -> Application | None:
         return self.applications.get(self.application_id_by_client.get(client_id.lower(), ""))
+
+    # -- numbers -------------------------------------------------------------------------------------------------------
+    def hold_number(self, number: Number, holder: str, category: str = "Primary") -> None:
+        number.holder, number.category = holder, category
+        self._held_numbers.setdefault(holder, {})[number.number] = None
+
+    def drop_number(self, number: Number) -> None:
+        """Takes a number from its holder; a Direct Routing number that was never uploaded leaves the inventory."""
+        self._held_numbers.get(number.holder or "", {}).pop(number.number, None)
+        number.holder = number.category = None
+        if not number.uploaded and number.number_type == "DirectRouting":
+            self.numbers.pop(number.number, None)
+
+    def numbers_of(self, holder: str) -> list[Number]:
+        return [self.numbers[number] for number in self._held_numbers.get(holder, ())]
 
     # -- policies -----------------------------------------------------------------------------------------------------
     def add_policy(self, policy_type: str, name: str, grantable_at: float) -> None:

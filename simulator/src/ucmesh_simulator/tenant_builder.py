@@ -51,6 +51,10 @@ def build_tenant(world: World, spec: TenantSpec) -> Tenant:
     for user in spec.users:
         _add_user(tenant, user)
     _connect(tenant, spec)
+    for policy_type, name in spec.global_policies.items():
+        if name.lower() not in tenant.policies.get(policy_type, {}):
+            raise SeedError(f"there is no {policy_type} {name}")
+        tenant.global_policies[policy_type] = name
     for application in spec.applications:
         tenant.add_application(_application(tenant, application))
     world.turn(spec.knobs, tenant.id)
@@ -129,15 +133,15 @@ def _add_numbers(tenant: Tenant, spec: NumberSpec) -> None:
     last = int(spec.number or spec.last or 0)
     for value in range(first, last + 1):
         number = f"+{value}"
-        tenant.numbers[number] = Number(
+        made = tenant.numbers[number] = Number(
             number=number,
             number_type=spec.type,
             location_id=spec.location_id,
             city=spec.city,
             country=spec.country or tenant.country,
-            holder=str(uuid.uuid5(uuid.NAMESPACE_URL, number)) if spec.assigned_to == OUTSIDE else None,
-            category="Primary" if spec.assigned_to == OUTSIDE else None,
         )
+        if spec.assigned_to == OUTSIDE:
+            tenant.hold_number(made, str(uuid.uuid5(uuid.NAMESPACE_URL, number)))
 
 
 def _upn(spec: UserSpec) -> str:
@@ -184,7 +188,7 @@ def _hand_over(tenant: Tenant, number: str, user: User) -> None:
     held = tenant.numbers.get(number)
     if held is None or held.holder is not None or user.teams is None:
         raise SeedError(f"{user.upn}: {number} is not a free number of this tenant, or the user has no Teams licence")
-    held.holder, held.category = user.id, "Primary"
+    tenant.hold_number(held, user.id)
     user.teams.line_uri = f"tel:{number}"
     user.teams.enterprise_voice = True
 

@@ -41,7 +41,7 @@ def assign(
     return graph.post(f"/users/{user}/assignLicense", json=body)
 
 
-# -- users -----------------------------------------------------------------------------------------------------------------
+# -- users ------------------------------------------------------------------------------------------------------------
 
 
 def test_a_created_user_shows_the_default_properties_and_more_only_by_select(tenant: Tenant) -> None:
@@ -146,7 +146,7 @@ def test_manager_is_set_read_and_removed_by_reference(tenant: Tenant) -> None:
     assert graph.get(f"/users/{worker}/manager").status_code == 404
 
 
-# -- lists -----------------------------------------------------------------------------------------------------------------
+# -- lists ------------------------------------------------------------------------------------------------------------
 
 
 def test_lists_page_by_an_opaque_token_until_the_end(tenant: Tenant) -> None:
@@ -200,7 +200,7 @@ def test_a_query_graph_would_refuse_is_refused(tenant: Tenant, params: dict[str,
     assert code_of(tenant.graph().get("/users", params=params)) == (400, code)
 
 
-# -- replication -----------------------------------------------------------------------------------------------------------
+# -- replication ------------------------------------------------------------------------------------------------------
 
 
 def test_a_fresh_user_is_missing_until_its_lag_has_passed(tenant: Tenant) -> None:
@@ -233,7 +233,7 @@ def test_a_change_reaches_lists_later_than_reads_by_id(tenant: Tenant) -> None:
     assert [one["city"] for one in graph.get("/users?$select=city").json()["value"]] == ["Basel"]
 
 
-# -- groups ----------------------------------------------------------------------------------------------------------------
+# -- groups -----------------------------------------------------------------------------------------------------------
 
 
 def test_membership_by_reference_with_the_services_idempotency_errors(tenant: Tenant) -> None:
@@ -254,7 +254,7 @@ def test_membership_by_reference_with_the_services_idempotency_errors(tenant: Te
         assert graph.post(f"/groups/{groups[name]}/members/$ref", json=reference).status_code == 400
 
 
-# -- licences --------------------------------------------------------------------------------------------------------------
+# -- licences ---------------------------------------------------------------------------------------------------------
 
 
 def test_the_last_seat_goes_to_one_only(tenant: Tenant) -> None:
@@ -313,7 +313,7 @@ def test_consumed_units_follow_with_their_own_lag(tenant: Tenant) -> None:
     assert shown() == 1
 
 
-# -- $batch ----------------------------------------------------------------------------------------------------------------
+# -- $batch -----------------------------------------------------------------------------------------------------------
 
 JSON = {"Content-Type": "application/json"}
 
@@ -369,7 +369,7 @@ def test_a_batch_of_twenty_costs_milliseconds_without_delays(tenant: Tenant) -> 
     assert took < 0.25, took  # generous: other tests share the cores
 
 
-# -- permissions, throttling, faults ---------------------------------------------------------------------------------------
+# -- permissions, throttling, faults ----------------------------------------------------------------------------------
 
 
 def test_a_role_that_is_not_in_the_token_is_a_403(simulator: Simulator) -> None:

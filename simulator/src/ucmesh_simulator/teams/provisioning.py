@@ -13,6 +13,8 @@ def learn_teams_user(user: User) -> None:
     plans = [plan for plan in feature_plans()["Teams"] | plan_ids("MCOSTANDARD") if plan in user.plans]
     if user.teams is None and plans:
         user.teams = TeamsUser(visible_at=min(user.plan_ready[plan] for plan in plans))
+    if user.teams is not None and feature_plans()["PhoneSystem"] & user.plans.keys():
+        user.teams.lost_phone = False
 
 
 def lose_plans(tenant: Tenant, user: User, gone: Sequence[str]) -> None:
@@ -23,7 +25,7 @@ def lose_plans(tenant: Tenant, user: User, gone: Sequence[str]) -> None:
     features = feature_plans()
     lost_phone = bool(features["PhoneSystem"] & set(gone)) and not features["PhoneSystem"] & user.plans.keys()
     lost_calling = bool(features["CallingPlan"] & set(gone)) and not features["CallingPlan"] & user.plans.keys()
-    for number in [one for one in tenant.numbers.values() if one.holder == user.id]:
+    for number in tenant.numbers_of(user.id):
         if number.number_type == "CallingPlan":
             if lost_calling or lost_phone:
                 free_number(tenant, number, user)
@@ -32,15 +34,13 @@ def lose_plans(tenant: Tenant, user: User, gone: Sequence[str]) -> None:
             free_number(tenant, number, user)
     if lost_phone:
         user.teams.enterprise_voice = False
+        user.teams.lost_phone = True
 
 
 def free_number(tenant: Tenant, number: Number, user: User | None) -> None:
-    """Takes a number from its holder; a Direct Routing number that was never uploaded leaves the inventory."""
+    """Takes a number from its holder, and with a primary number the voice setting."""
     primary = number.category in {None, "Primary"}
-    number.holder = None
-    number.category = None
-    if not number.uploaded and number.number_type == "DirectRouting":
-        tenant.numbers.pop(number.number, None)
+    tenant.drop_number(number)
     if user is not None and user.teams is not None and primary:
         user.teams.line_uri = None
         user.teams.enterprise_voice = False
