@@ -32,9 +32,9 @@ PLAN_ID = UUID(int=1)
 TENANT = "8d2f6c1e-3b7a-4c55-9f1e-2a6d0c4b7e11"
 
 
-def op(key: str, after: str | Sequence[str] = (), **fields: Any) -> Operation:
+def op(key: str, needs: str | Sequence[str] = (), **fields: Any) -> Operation:
     """An operation named after its key."""
-    needed = (after,) if isinstance(after, str) else tuple(after)
+    needed = (needs,) if isinstance(needs, str) else tuple(needs)
     given: dict[str, Any] = {"target": "graph", "name": f"test.{key}", "params": {}, "subject": "zoe", **fields}
     return Operation(key=key, depends_on=needed, title=key, **given)
 

@@ -204,7 +204,7 @@ def test_continue_goes_on_without_the_operation():
 def test_what_refers_to_an_operation_that_was_gone_on_without_is_skipped():
     script = Script(
         op("boss", failure="continue"),
-        op("manager", params={"id": ref("boss", "id")}, after="boss", failure="continue"),
+        op("manager", params={"id": ref("boss", "id")}, needs="boss", failure="continue"),
         op("proof", "manager"),
     )
     script.reply("boss", "failed", error="no")

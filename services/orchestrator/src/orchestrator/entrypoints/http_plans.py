@@ -93,7 +93,7 @@ def _reading(made: APIRouter, doors: PlanDoors) -> None:
         """Pages by key: follow `next` until it is null. New plans do not move the pages behind you."""
         wanted = PlanFilter(customer, state, employee_id)
         page = await list_plans(doors.readings, doors.db, wanted, after=_plan_id(after), limit=limit)
-        following = None if page.next_after is None else encode_cursor(page.next_after)
+        following = None if page.next_after is None else encode_cursor(str(page.next_after))
         return Page[PlanView](items=[plan_view(each) for each in page.plans], next=following)
 
     @made.get("/{plan_id}", summary="Show one plan", responses={404: {"description": "There is no such plan"}})
