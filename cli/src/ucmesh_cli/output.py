@@ -3,6 +3,7 @@
 Results go to stdout, everything else to stderr, so that `--json` can be piped.
 """
 
+import sys
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Annotated, Any
 
@@ -14,7 +15,9 @@ from rich.table import Table
 
 from ucmesh_cli.errors import CliError
 
-out = Console()
+PIPED_WIDTH = 200
+
+out = Console(width=None if sys.stdout.isatty() else PIPED_WIDTH)
 err = Console(stderr=True)
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]

@@ -1,6 +1,7 @@
 """`ucmesh customer`: the configuration of a customer."""
 
 import os
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -88,22 +89,24 @@ def _load(file: Path) -> dict[str, Any]:
     return document
 
 
-def resolve_secrets(document: dict[str, Any], folder: Path) -> dict[str, Any]:
+def resolve_secrets(
+    document: dict[str, Any], folder: Path, environment: Mapping[str, str] = os.environ
+) -> dict[str, Any]:
     """Replaces every `{env: NAME}` and `{file: PATH}` of a bootstrap secret by `{value: ...}`."""
     for tenant in document.get("tenants") or []:
         application = tenant.get("application") or {}
         reference = application.get("bootstrap_secret")
         if isinstance(reference, dict):
-            application["bootstrap_secret"] = {"value": _secret(reference, folder)}
+            application["bootstrap_secret"] = {"value": _secret(reference, folder, environment)}
     return document
 
 
-def _secret(reference: dict[str, Any], folder: Path) -> str:
+def _secret(reference: dict[str, Any], folder: Path, environment: Mapping[str, str]) -> str:
     if "env" in reference:
         name = str(reference["env"])
-        if not os.environ.get(name):
+        if not environment.get(name):
             raise CliError(f"The variable {name} is not set.", f"Set {name} to the app registration's client secret.")
-        return os.environ[name]
+        return environment[name]
     if "file" in reference:
         path = folder / str(reference["file"])
         try:

@@ -36,7 +36,7 @@ def send(
 ) -> None:
     """Send a file of HR events. The same file sent twice changes nothing."""
     events = list(read_events(_read(file), customer))
-    results = _send_all(api(context), events, batch_size)
+    results = send_all(api(context), events, batch_size)
     counts = Counter(result["status"] for result in results)
     if as_json:
         print_json({"counts": counts, "results": results})
@@ -49,7 +49,8 @@ def send(
         err.print("Correct each one and replay it: `ucmesh dlq replay ID --data FILE`.")
 
 
-def _send_all(client: Api, events: Sequence[Event], batch_size: int) -> list[dict[str, Any]]:
+def send_all(client: Api, events: Sequence[Event], batch_size: int) -> list[dict[str, Any]]:
+    """What became of each event; `index` counts over the whole file."""
     results: list[dict[str, Any]] = []
     columns = (TextColumn("sending"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
     with Progress(*columns, console=err, transient=True) as progress:

@@ -55,23 +55,23 @@ def list_plans(
 @app.command()
 def show(context: typer.Context, plan_id: PlanId, as_json: AsJson = False) -> None:
     """Show a plan and its operations."""
-    plan, operations = _fetch(api(context), plan_id)
+    plan, operations = fetch(api(context), plan_id)
     if as_json:
         print_json({**plan, "operations": operations})
         return
-    out.print(_view(plan, operations))
+    out.print(view(plan, operations))
 
 
 @app.command()
 def watch(context: typer.Context, plan_id: PlanId, as_json: AsJson = False) -> None:
     """Follow a plan to its end; exit code 3 unless it succeeds."""
     client = api(context)
-    plan, operations = _fetch(client, plan_id)
-    with Live(_view(plan, operations), console=err if as_json else out, auto_refresh=False) as live:
+    plan, operations = fetch(client, plan_id)
+    with Live(view(plan, operations), console=err if as_json else out, auto_refresh=False) as live:
         while plan["state"] not in ENDS:
             time.sleep(WATCH_SECONDS)
-            plan, operations = _fetch(client, plan_id)
-            live.update(_view(plan, operations), refresh=True)
+            plan, operations = fetch(client, plan_id)
+            live.update(view(plan, operations), refresh=True)
     if as_json:
         print_json({**plan, "operations": operations})
     if plan["state"] != "succeeded":
@@ -142,7 +142,8 @@ def _act(context: typer.Context, plan_id: str, action: str, as_json: bool) -> No
     err.print(f"{plan_id}: {answer['state']}. Follow it with `ucmesh plan watch {plan_id}`.")
 
 
-def _fetch(client: Api, plan_id: str) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+def fetch(client: Api, plan_id: str) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+    """A plan and its operations."""
     plan = client.get("orchestrator", f"/plans/{plan_id}")
     return plan, client.get("orchestrator", f"/plans/{plan_id}/operations")
 
@@ -151,7 +152,8 @@ def _done(plan: dict[str, Any]) -> str:
     return f"{plan['operations']['succeeded']}/{plan['operations']['total']}"
 
 
-def _view(plan: dict[str, Any], operations: list[dict[str, Any]]) -> Group:
+def view(plan: dict[str, Any], operations: list[dict[str, Any]]) -> Group:
+    """What `plan show` prints."""
     head = Text.from_markup(
         f"[bold]{plan['kind']} {cell(plan['employee_id'])}[/bold] of {cell(plan['customer'])}: {cell(plan['state'])} "
         f"({_done(plan)} operations, try {plan['tries']})\n"
