@@ -39,7 +39,7 @@ class Mesh:
         self._call(self.stack.start(names), START_SECONDS_MAX)
 
     def stop(self) -> None:
-        self._call(self.stack.stop(), CALL_SECONDS_MAX)
+        self._call(self.stack.stop(seconds_max=2), CALL_SECONDS_MAX)
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join(10)
 

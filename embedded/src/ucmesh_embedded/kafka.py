@@ -24,7 +24,7 @@ from aiokafka.errors import KafkaError
 from ucmesh_embedded import jars
 from ucmesh_embedded.errors import StackError
 from ucmesh_embedded.places import PORT_REMEDY, free_port, port_is_free, require_space, settle_port, unwritable
-from ucmesh_embedded.processes import Child, Command, spawn
+from ucmesh_embedded.processes import STOP_SECONDS_MAX, Child, Command, spawn
 
 START_SECONDS_MAX = 60.0
 READY_POLL_SECONDS = 0.05
@@ -67,7 +67,7 @@ class KafkaBroker:
         if not await self._ready(self.child):
             raise diagnose(self.child.tail(25))
 
-    async def stop(self, seconds_max: float = 15) -> None:
+    async def stop(self, seconds_max: float = STOP_SECONDS_MAX) -> None:
         if self.child is not None:
             await self.child.stop(seconds_max)
 

@@ -18,13 +18,12 @@ from ucmesh_embedded import kafka, postgres, topology
 from ucmesh_embedded.errors import StackError
 from ucmesh_embedded.kafka import KafkaBroker, KafkaSettings
 from ucmesh_embedded.postgres import PostgresServer, PostgresSettings
-from ucmesh_embedded.processes import Child, Command, spawn
+from ucmesh_embedded.processes import STOP_SECONDS_MAX, Child, Command, spawn
 from ucmesh_embedded.topology import Program, Wiring
 
 READY_SECONDS_MAX = 60.0
 READY_POLL_SECONDS = 0.1
 ANSWER_SECONDS_MAX = 5.0
-STOP_SECONDS_MAX = 15.0
 
 
 class PostgresPart:
@@ -55,8 +54,8 @@ class PostgresPart:
         except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError) as error:
             raise postgres.diagnose("PostgreSQL did not make the services' databases", str(error)) from error
 
-    async def stop(self) -> None:
-        await self.server.stop()
+    async def stop(self, seconds_max: float = STOP_SECONDS_MAX) -> None:
+        await self.server.stop(seconds_max)
 
 
 class KafkaPart:
@@ -83,8 +82,8 @@ class KafkaPart:
             child = self.broker.child
             raise kafka.diagnose(f"{child.tail() if child else ''}\n{error}") from error
 
-    async def stop(self) -> None:
-        await self.broker.stop()
+    async def stop(self, seconds_max: float = STOP_SECONDS_MAX) -> None:
+        await self.broker.stop(seconds_max)
 
 
 class ProgramPart:
@@ -114,9 +113,9 @@ class ProgramPart:
         self._child = spawn(Command(topology.argv(program), self.log, environment, cwd=self._wiring.places.home))
         await self._ready(self._child)
 
-    async def stop(self) -> None:
+    async def stop(self, seconds_max: float = STOP_SECONDS_MAX) -> None:
         if self._child is not None:
-            await self._child.stop(STOP_SECONDS_MAX)
+            await self._child.stop(seconds_max)
 
     async def _ready(self, child: Child) -> None:
         port = self._wiring.ports[self._program.health_listener or self.name]

@@ -24,7 +24,7 @@ import psutil
 
 from ucmesh_embedded.errors import StackError
 from ucmesh_embedded.places import PORT_REMEDY, reachable_folder, require_space, settle_port, unprivileged, unwritable
-from ucmesh_embedded.processes import POLL_SECONDS, Child, Command, spawn
+from ucmesh_embedded.processes import POLL_SECONDS, STOP_SECONDS_MAX, Child, Command, spawn
 
 SUPERUSER = "ucmesh"
 MAJOR = "18"
@@ -76,9 +76,9 @@ class PostgresServer:
         if not await self._ready(self.child):
             raise diagnose("PostgreSQL did not start", self.child.tail())
 
-    async def stop(self) -> None:
+    async def stop(self, seconds_max: float = STOP_SECONDS_MAX) -> None:
         if self.child is not None:
-            await self.child.stop()
+            await self.child.stop(seconds_max)
 
     def kill(self) -> None:
         """kill -9 of the server, for tests of what survives it."""

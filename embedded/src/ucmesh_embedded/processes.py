@@ -26,6 +26,7 @@ from ucmesh_embedded.places import Unprivileged
 LOG_BYTES_MAX = 16 * 1024 * 1024
 TAIL_BYTES_MAX = 64 * 1024
 POLL_SECONDS = 0.02
+STOP_SECONDS_MAX = 15.0
 
 _PR_SET_PDEATHSIG = 1
 _libc = ctypes.CDLL(None, use_errno=True) if sys.platform.startswith("linux") else None
@@ -71,7 +72,7 @@ class Child:
             os.killpg(self.pid, signal.SIGKILL)
         self.popen.wait(10)
 
-    async def stop(self, seconds_max: float = 15) -> None:
+    async def stop(self, seconds_max: float = STOP_SECONDS_MAX) -> None:
         """Ask, wait up to `seconds_max`, then kill the group."""
         if self.exit_code is None:
             with contextlib.suppress(ProcessLookupError):

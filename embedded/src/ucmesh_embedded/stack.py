@@ -26,7 +26,7 @@ from ucmesh_embedded.endpoints import Endpoints
 from ucmesh_embedded.errors import StackError
 from ucmesh_embedded.parts import KafkaPart, PostgresPart, ProgramPart
 from ucmesh_embedded.places import Places, free_port, port_is_free, require_space, unwritable
-from ucmesh_embedded.processes import Ledger
+from ucmesh_embedded.processes import STOP_SECONDS_MAX, Ledger
 from ucmesh_embedded.supervisor import Event, Part, Supervisor
 from ucmesh_embedded.topology import Options, Wiring
 
@@ -133,14 +133,17 @@ class Stack:
         kafka_aot.build_in_background(self.places)
         return self.endpoints
 
-    async def stop(self) -> None:
-        """End everything: services first, so that they can hand back what they hold. Safe to call twice."""
+    async def stop(self, seconds_max: float = STOP_SECONDS_MAX) -> None:
+        """End everything: services first, so that they can hand back what they hold. Safe to call twice.
+
+        What has not ended after `seconds_max` is killed.
+        """
         if self._supervisor is not None:
             await self._supervisor.stop_watching()
         running = [part for part in self._parts.values() if part.child is not None]
         first = [part for part in running if part.name in STOP_FIRST]
         for group in (first, [part for part in running if part not in first]):
-            await asyncio.gather(*(part.stop() for part in group), return_exceptions=True)
+            await asyncio.gather(*(part.stop(seconds_max) for part in group), return_exceptions=True)
         Endpoints.forget(self.places)
         if self._lock is not None:
             self._ledger.file.unlink(missing_ok=True)

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Protocol
 
 from ucmesh_embedded.errors import StackError
-from ucmesh_embedded.processes import Child, bound_log, tail
+from ucmesh_embedded.processes import STOP_SECONDS_MAX, Child, bound_log, tail
 
 WATCH_SECONDS = 0.2
 BACKOFF_FIRST_SECONDS = 0.3
@@ -35,7 +35,7 @@ class Part(Protocol):
 
     async def start(self) -> None: ...
 
-    async def stop(self) -> None: ...
+    async def stop(self, seconds_max: float = STOP_SECONDS_MAX) -> None: ...
 
 
 class Supervisor:

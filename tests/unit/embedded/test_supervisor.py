@@ -33,9 +33,9 @@ class Program:
         self.starts += 1
         self._child = spawn(Command([sys.executable, "-c", self._code], self.log, {}))
 
-    async def stop(self) -> None:
+    async def stop(self, seconds_max: float = 5) -> None:
         if self._child:
-            await self._child.stop()
+            await self._child.stop(seconds_max)
 
 
 @pytest.fixture
