@@ -194,9 +194,10 @@ def _changes(call: CmdletCall, user: User, mailbox: Mailbox) -> dict[str, Any]:
 
 def _value(call: CmdletCall, user: User, mailbox: Mailbox, name: str, value: Any) -> Any:
     if name in {"EmailAddresses", "WindowsEmailAddress"}:
-        wanted = f"SMTP:{value}" if name == "WindowsEmailAddress" else value
         held = list(mailbox.settings.get("EmailAddresses", []))
-        return changed_addresses(call, user, held, [wanted] if isinstance(wanted, str) else wanted)
+        if name == "WindowsEmailAddress":  # the new primary; the former one stays as an alias
+            return changed_addresses(call, user, held, {"Add": [f"SMTP:{value}"]})
+        return changed_addresses(call, user, held, [value] if isinstance(value, str) else value)
     if name == "ForwardingAddress" and value not in {None, ""}:
         target = find_mailbox(call.tenant, str(value))
         if target is None:

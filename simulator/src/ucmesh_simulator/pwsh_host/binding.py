@@ -22,13 +22,15 @@ _BOOLEAN_HINT = "Boolean parameters accept only Boolean values and numbers, such
 def bind(cmdlet: Cmdlet, given: Mapping[str, Any]) -> dict[str, Any]:
     """`given` as the protocol carries it; common parameters are dropped, switches become booleans."""
     bound: dict[str, Any] = {}
+    confirming: dict[str, Any] = {}
     for name, value in given.items():
         parameter = _find(cmdlet, name)
-        if parameter is None:
-            continue
-        bound[parameter.name] = _converted(cmdlet, parameter, value)
+        if parameter is not None:
+            bound[parameter.name] = _converted(cmdlet, parameter, value)
+        elif name.lower() in {one.lower() for one in SHOULD_PROCESS}:
+            confirming[name] = value
     _resolve(cmdlet, bound)
-    return bound
+    return {**bound, **confirming}
 
 
 def _find(cmdlet: Cmdlet, name: str) -> Parameter | None:
