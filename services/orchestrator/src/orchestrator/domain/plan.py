@@ -178,12 +178,12 @@ def references(operation: Operation) -> list[str]:
     todo: list[Any] = [operation.params, operation.expect, operation.wait.ready if operation.wait else None]
     while todo:
         value = todo.pop()
-        if isinstance(value, Mapping):
+        if isinstance(value, dict):
             if "$from" in value:
                 found[str(value["$from"])] = None
             else:
                 todo.extend(value.values())
-        elif isinstance(value, list | tuple):
+        elif isinstance(value, (list, tuple)):
             todo.extend(value)
     return list(found)
 

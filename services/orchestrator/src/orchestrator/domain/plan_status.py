@@ -6,9 +6,10 @@ operations that are loaded with a plan, a reply usually touches two.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, fields, replace
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, field, fields
 from datetime import datetime
+from operator import attrgetter
 from typing import Any, Literal
 from uuid import UUID, uuid5
 
@@ -247,9 +248,21 @@ def operation_from_json(text: str) -> Operation:
 _DEFAULTS: dict[str, Any] = {each.name: each.default for each in fields(Operation)}
 
 
-def clone(operation: OperationStatus) -> OperationStatus:
+def copy_of_plan(plan: PlanStatus) -> PlanStatus:
     """A copy that may be changed."""
-    return replace(operation)
+    return _new_plan(*_plan_fields(plan))
+
+
+def copy_of_operation(row: OperationStatus) -> OperationStatus:
+    """A copy that may be changed."""
+    return _new_operation(*_operation_fields(row))
+
+
+# Copying is the engine's most frequent act; by position it costs a quarter of dataclasses.replace.
+_plan_fields = attrgetter(*(each.name for each in fields(PlanStatus)))
+_operation_fields = attrgetter(*(each.name for each in fields(OperationStatus)))
+_new_plan: Callable[..., PlanStatus] = PlanStatus
+_new_operation: Callable[..., OperationStatus] = OperationStatus
 
 
 def _loaded(value: Json | str | None) -> Json | None:

@@ -7,7 +7,6 @@ the writer. It decides nothing: `plan_core` goes forward with it and `plan_undo`
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
@@ -20,7 +19,8 @@ from orchestrator.domain.plan_status import (
     OperationStatus,
     PlanStatus,
     Transition,
-    clone,
+    copy_of_operation,
+    copy_of_plan,
     dispatch_id,
 )
 from orchestrator.domain.verification import resolve
@@ -37,7 +37,7 @@ class Step:
     def __init__(
         self, plan: PlanStatus, operations: Iterable[OperationStatus], now: datetime, lags: Mapping[str, float]
     ) -> None:
-        self.plan = replace(plan)
+        self.plan = copy_of_plan(plan)
         self.before = plan
         self.now = now
         self.lags = lags
@@ -52,14 +52,14 @@ class Step:
         """The copy of `row` that may be changed in this step."""
         copy = self.touched.get(row.id)
         if copy is None:
-            copy = self.touched[row.id] = clone(row)
+            copy = self.touched[row.id] = copy_of_operation(row)
             index = next(index for index, each in enumerate(self.rows) if each.id == row.id)
             self.rows[index] = copy
         return copy
 
     def add(self, row: OperationStatus) -> None:
         """Take a new row into the plan."""
-        copy = clone(row)
+        copy = copy_of_operation(row)
         self.rows.append(copy)
         self.touched[copy.id] = copy
 

@@ -47,11 +47,11 @@ def lookup(document: Any, path: str) -> Any:
 
 def _walk(value: Any, steps: Sequence[str]) -> Any:
     for index, step in enumerate(steps):
-        if isinstance(value, Mapping):
+        if isinstance(value, dict):
             if step not in value:
                 return MISSING
             value = value[step]
-        elif isinstance(value, list | tuple):
+        elif isinstance(value, (list, tuple)):
             if step.isdigit():
                 if int(step) >= len(value):
                     return MISSING
@@ -75,7 +75,7 @@ def differences(expected: Mapping[str, Any], output: Any) -> list[Difference]:
 
 
 def _fulfils(wanted: Any, actual: Any) -> bool:
-    if isinstance(wanted, Mapping) and len(wanted) == 1:
+    if isinstance(wanted, dict) and len(wanted) == 1:
         operator, operand = next(iter(wanted.items()))
         if operator.startswith("$"):
             return _operator(operator, operand, actual)
@@ -115,11 +115,11 @@ def resolve(value: Any, outputs: Mapping[str, Any]) -> Any:
 
     Raises UnresolvedReferenceError when the operation has no output or the path leads nowhere.
     """
-    if isinstance(value, Mapping):
+    if isinstance(value, dict):
         if "$from" in value:
             return _referred(str(value["$from"]), str(value.get("path", "")), outputs)
         return {key: resolve(inner, outputs) for key, inner in value.items()}
-    if isinstance(value, list | tuple):
+    if isinstance(value, (list, tuple)):
         return [resolve(inner, outputs) for inner in value]
     return value
 

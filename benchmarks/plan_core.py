@@ -1,0 +1,295 @@
+"""How fast plans move: the pure decision alone, and with its rows, with 1,000 and 10,000 plans in flight.
+
+    python benchmarks/plan_core.py [--measured 1000] [--batch 500] [--few 1000] [--many 10000]
+
+A plan has an observe operation and 8 more (the shape of a joiner). One transition = one reply taken, what follows
+decided, written and put into the outbox. PostgreSQL commits synchronously to disk; planner, settlement and adapters
+cost nothing here. The measured plans are the same number in both runs; the others only lie there, in flight.
+
+    core       transitions per second of the decision alone, in memory
+    batch      transitions per second in transactions of `--batch` replies, and CPU of this process for each
+    single     milliseconds (median) of a transaction that takes one reply
+    memory     resident memory of this process after each run
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import random
+import resource
+import statistics
+import tempfile
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from uuid import UUID
+
+import uvloop
+from sqlalchemy import text
+
+from mesh_messaging.testing import drain_outbox
+from mesh_runtime import logs, migrations
+from mesh_runtime.clock import SystemClock, Uuid7Ids
+from mesh_runtime.db import Database
+from orchestrator.adapters.db.plan_rows import DatabasePlanRows
+from orchestrator.adapters.plan_messages import OutboxPlanMessages
+from orchestrator.application.plan_engine import PlanEngine
+from orchestrator.application.start_plans import start_plans
+from orchestrator.application.take_replies import take_replies
+from orchestrator.domain.plan import Operation, Plan, PlanBuilder, PlanState, ref
+from orchestrator.domain.plan_core import advance
+from orchestrator.domain.plan_status import Event, OperationStatus, Planned, PlanStatus, Reply, Started
+from orchestrator.domain.ports import (
+    LocalRequest,
+    LocalResult,
+    Observation,
+    ObservationRequest,
+    PlanningRequest,
+    SettledPlan,
+    StartPlan,
+)
+from ucmesh_embedded.places import Places
+from ucmesh_embedded.postgres import PostgresServer, PostgresSettings
+
+ROOT = Path(__file__).resolve().parents[1]
+TENANT = "8d2f6c1e-3b7a-4c55-9f1e-2a6d0c4b7e11"
+START_SIZE = 500
+SINGLE_COUNT = 200
+
+
+def joiner() -> list[Operation]:
+    """user -> licence, group, manager; licence -> mailbox, number, two policies; a proof of all."""
+    user = ref("user", "id")
+
+    def step(key: str, *needs: str, target: Any = "graph", **fields: Any) -> Operation:
+        params = {"user_id": user} if needs else {"attributes": {"displayName": "Zoë Müller", "usageLocation": "CH"}}
+        return Operation(
+            key, target, f"bench.{key}", params, "zoe.mueller@northwind.example", key, depends_on=needs, **fields
+        )
+
+    return [
+        step("user"),
+        step("licence", "user"),
+        step("group", "user"),
+        step("manager", "user", failure="continue"),
+        step("mailbox", "licence", target="pwsh"),
+        step("number", "licence", target="pwsh"),
+        step("policy", "licence", target="pwsh"),
+        step("proof", "group", "manager", "mailbox", "number", "policy", expect={"id": user}),
+    ]
+
+
+OPERATIONS = joiner()
+
+
+class Rules:
+    """The rules' side at no cost."""
+
+    async def build(self, _tx: Any, requests: Sequence[PlanningRequest]) -> Mapping[UUID, Plan]:
+        return {request.plan_id: self._plan(request) for request in requests}
+
+    def _plan(self, request: PlanningRequest) -> Plan:
+        builder = PlanBuilder(
+            plan_id=request.plan_id,
+            customer="northwind",
+            tenant_id=TENANT,
+            employee_id="NW-1",
+            person_id=request.person_id,
+        )
+        builder.add_all(OPERATIONS)
+        return builder.build()
+
+    async def observe(self, _tx: Any, _requests: Sequence[ObservationRequest]) -> Mapping[UUID, Observation]:
+        return {}
+
+    async def settle(self, _tx: Any, _settled: Sequence[SettledPlan]) -> None:
+        return None
+
+    async def resolve(self, _tx: Any, _requests: Sequence[LocalRequest]) -> Mapping[UUID, LocalResult]:
+        return {}
+
+    async def take(self, _tx: Any, _replies: Sequence[Reply]) -> None:
+        return None
+
+
+def answer(operation_id: UUID, plan_id: UUID, name: str) -> Reply:
+    undo = {"operation": f"undo.{name}", "version": 1, "params": {"user_id": "u"}}
+    output = {"id": "b7d9a0e2-9c1d-4a7b-8c56-1d2e3f405162"}
+    return Reply(
+        operation_id, plan_id, TENANT, name, "succeeded", changed=True, output=output, undo=undo, request_ids=("r",)
+    )
+
+
+def core_rate(plans: int) -> float:
+    """Every plan from its first reply to its end, one reply a step, JSON columns in their stored form."""
+    clock, ids = SystemClock(), Uuid7Ids()
+    transitions, spent = 0, 0.0
+    for _ in range(plans):
+        now = clock.now()
+        plan = PlanStatus(ids.new(), ids.new(), "c", TENANT, "e", "joiner", "bulk", PlanState.OBSERVING, now)
+        rows: dict[UUID, OperationStatus] = {}
+        observe = Operation("observe", "graph", "user.observe", {}, "zoe")
+        waiting: list[Event] = [Started(_row(ids, plan, observe, 0))]
+        while waiting:
+            began = time.perf_counter()
+            made = advance(plan, list(rows.values()), [waiting.pop(0)], now)
+            spent += time.perf_counter() - began
+            transitions += 1
+            plan = made.plan
+            rows.update({row.id: row for row in made.operations})
+            waiting += [answer(command.operation_id, plan.plan_id, command.name) for command in made.commands]
+            if made.observed is not None:
+                waiting.append(Planned(tuple(_row(ids, plan, each, n) for n, each in enumerate(OPERATIONS, 1))))
+        assert plan.state is PlanState.SUCCEEDED
+    return transitions / spent
+
+
+def _row(ids: Uuid7Ids, plan: PlanStatus, operation: Operation, position: int) -> OperationStatus:
+    return OperationStatus(
+        ids.new(),
+        plan.plan_id,
+        1,
+        position,
+        operation.key,
+        operation.target,
+        operation.failure,
+        operation.depends_on,
+        operation,
+    )
+
+
+@dataclass(slots=True)
+class Bench:
+    db: Database
+    engine: PlanEngine
+    pending: dict[UUID, list[Reply]]
+
+    async def start(self, count: int) -> list[UUID]:
+        ids = self.engine.ids
+        started: list[UUID] = []
+        for _ in range(0, count, START_SIZE):
+            requests = [
+                StartPlan(
+                    ids.new(),
+                    ids.new(),
+                    "northwind",
+                    TENANT,
+                    "NW-1",
+                    Operation("observe", "graph", "user.observe", {}, "z"),
+                )
+                for _ in range(min(START_SIZE, count - len(started)))
+            ]
+            async with self.db.transaction() as tx:
+                await start_plans(self.engine, tx, requests)
+            started += [request.plan_id for request in requests]
+            await self.collect()
+        return started
+
+    async def collect(self) -> None:
+        """Answer what is in the outbox (not measured)."""
+        async with self.db.transaction() as tx:
+            for message in await drain_outbox(tx):
+                if message.event.type.endswith(".execute"):
+                    data = json.loads(message.event.data)
+                    reply = answer(UUID(data["operation_id"]), UUID(data["plan_id"]), data["operation"])
+                    self.pending.setdefault(reply.plan_id or UUID(int=0), []).append(reply)
+
+    async def take(self, replies: Sequence[Reply]) -> float:
+        began = time.perf_counter()
+        async with self.db.transaction() as tx:
+            await take_replies(self.engine, tx, replies)
+        return time.perf_counter() - began
+
+    async def run(self, plan_ids: Sequence[UUID], batch: int) -> tuple[int, float, float]:
+        """These plans to their ends; returns replies taken, seconds spent on them and seconds of our own CPU."""
+        taken, spent, cpu = 0, 0.0, 0.0
+        while True:
+            ready = [reply for plan_id in plan_ids for reply in self.pending.pop(plan_id, [])]
+            if not ready:
+                return taken, spent, cpu
+            random.shuffle(ready)
+            for place in range(0, len(ready), batch):
+                part = ready[place : place + batch]
+                before = time.process_time()
+                spent += await self.take(part)
+                cpu += time.process_time() - before
+                taken += len(part)
+                await self.collect()
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    in_flight: int
+    rate: float
+    cpu_us: float
+    single_ms: float
+    memory_mib: float
+
+
+async def measure(url: str, in_flight: int, measured: int, batch: int) -> Result:
+    await migrations.upgrade(url, "orchestrator")
+    db = Database(url, pool_size_max=2, application_name="bench")
+    rules, clock, ids = Rules(), SystemClock(), Uuid7Ids()
+    messages = OutboxPlanMessages(ids=ids, clock=clock)
+    bench = Bench(db, PlanEngine(DatabasePlanRows(), messages, rules, rules, rules, rules, clock, ids), {})
+    others = await bench.start(in_flight)
+    await _in_the_middle(bench, others, batch)
+    plans = await bench.start(measured)
+    taken, spent, cpu = await bench.run(plans, batch)
+    singles = [await bench.take([bench.pending[plan_id][0]]) for plan_id in random.sample(others, SINGLE_COUNT)]
+    async with db.read() as tx:
+        ended = (await tx.execute(text("SELECT count(*) FROM plan WHERE state = 'succeeded'"))).scalar_one()
+    assert ended == measured, f"{ended} of {measured} ended"
+    await db.close()
+    memory_mib = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    return Result(in_flight, taken / spent, cpu / taken * 1e6, statistics.median(singles) * 1000, memory_mib)
+
+
+async def _in_the_middle(bench: Bench, plan_ids: Sequence[UUID], batch: int) -> None:
+    """The other plans have a user and wait for three replies."""
+    for _ in range(2):
+        ready = [reply for plan_id in plan_ids for reply in bench.pending.pop(plan_id, [])]
+        for place in range(0, len(ready), batch):
+            await bench.take(ready[place : place + batch])
+            await bench.collect()
+
+
+async def measure_both(wanted: argparse.Namespace) -> tuple[Result, Result]:
+    """Few and many on one server, each in a database of its own."""
+    cache = Places.of(ROOT / ".ucmesh").cache
+    server = PostgresServer(PostgresSettings(wanted.folder / "postgres", cache, wanted.folder / "postgres.log"))
+    await server.start()
+    try:
+        few, many = [
+            await measure(await server.ensure_database(f"bench_{count}", "bench"), count, wanted.measured, wanted.batch)
+            for count in (wanted.few, wanted.many)
+        ]
+        return few, many
+    finally:
+        server.kill()
+
+
+async def main(folder: Path) -> None:
+    parser = argparse.ArgumentParser(description=__doc__.split("\n", maxsplit=1)[0])
+    for name, default in (("measured", 1000), ("batch", 500), ("few", 1000), ("many", 10_000)):
+        parser.add_argument(f"--{name}", type=int, default=default)
+    wanted = parser.parse_args()
+    wanted.folder = folder
+    logs.configure("bench", "ERROR")
+    print(f"core     {core_rate(300):10,.0f} transitions/s, in memory")
+    few, many = await measure_both(wanted)
+    for each in (few, many):
+        print(
+            f"{each.in_flight:7,} in flight: batch {each.rate:8,.0f} transitions/s, CPU {each.cpu_us:4.0f} us each   "
+            f"single {each.single_ms:6.2f} ms   memory {each.memory_mib:4.0f} MiB"
+        )
+    print(f"ratio    batch {many.rate / few.rate:.2f}   single {many.single_ms / few.single_ms:.2f}")
+
+
+if __name__ == "__main__":
+    with tempfile.TemporaryDirectory(prefix="ucmesh-bench-") as made:
+        Path(made).chmod(0o755)
+        uvloop.run(main(Path(made)))
