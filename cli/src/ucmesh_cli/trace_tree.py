@@ -3,11 +3,12 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import orjson
 from rich.markup import escape
 from rich.tree import Tree
 
-REQUEST_ID_TAGS = ("ucmesh.request_id", "microsoft.request_id", "request_id", "ucmesh.request_ids")
-SHOWN_TAGS = ("ucmesh.operation", "ucmesh.cmdlet", "ucmesh.outcome", "ucmesh.session_id", "ucmesh.plan_id")
+REQUEST_ID_TAG = "microsoft.request_ids"
+SHOWN_TAGS = ("ucmesh.operation", "ucmesh.outcome", "ucmesh.plan.state", "ucmesh.error_id")
 
 Span = Mapping[str, Any]
 
@@ -41,15 +42,30 @@ def _label(span: Span, services: Mapping[str, str], start: int) -> str:
     at, took = (span["startTime"] - start) / 1000, span["duration"] / 1000
     service = services.get(span["processID"], "?")
     text = f"[cyan]{escape(service)}[/cyan] {escape(span['operationName'])}  [dim]+{at:.0f} ms, {took:.1f} ms[/dim]"
-    shown = [str(tags[name]) for name in SHOWN_TAGS if name in tags and str(tags[name]) not in span["operationName"]]
+    shown = [str(tags[name]) for name in SHOWN_TAGS if name in tags and not _is_in_name(str(tags[name]), span)]
     if shown:
         text += f"  {escape(' '.join(shown))}"
-    request = next((tags[name] for name in REQUEST_ID_TAGS if tags.get(name)), None)
-    if request is not None:
-        text += f"  [magenta]request-id {escape(str(request))}[/magenta]"
+    requests = _strings(tags.get(REQUEST_ID_TAG))
+    if requests:
+        more = f" and {len(requests) - 1} before" if len(requests) > 1 else ""
+        text += f"  [magenta]request-id {escape(requests[-1])}{more}[/magenta]"
     if tags.get("error") in (True, "true") or tags.get("otel.status_code") == "ERROR":
         text += "  [red]error[/red]"
     return text
+
+
+def _is_in_name(value: str, span: Span) -> bool:
+    return value.partition("@")[0] in span["operationName"]
+
+
+def _strings(value: Any) -> list[str]:
+    """A list tag: Jaeger shows it as JSON text."""
+    if isinstance(value, str):
+        try:
+            value = orjson.loads(value)
+        except orjson.JSONDecodeError:
+            return [value]
+    return [str(each) for each in value] if isinstance(value, list) else []
 
 
 def _parent(span: Span) -> str | None:

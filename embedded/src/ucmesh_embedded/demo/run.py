@@ -35,6 +35,8 @@ FIRST_SECRETS = {
     "NORTHWIND_BOOTSTRAP_SECRET": "northwind-first-secret",
     "FABRIKAM_BOOTSTRAP_SECRET": "fabrikam-first-secret",
 }
+PATIENCE = "0.02"
+"""The simulated tenants answer in seconds what takes Microsoft minutes; plans wait accordingly."""
 READY_SECONDS_MAX = 90.0
 DONE_SECONDS_MAX = 180.0
 POLL_SECONDS = 0.3
@@ -49,7 +51,7 @@ def main(argv: Sequence[str]) -> int:
     arguments.add_argument("--svg", type=Path, help="also save what is shown as a picture")
     arguments.add_argument("--twice", action="store_true", help="send the feeds a second time; nothing may change")
     given = arguments.parse_args(list(argv))
-    console = Console(record=given.svg is not None, width=150 if given.svg or not os.isatty(1) else None)
+    console = Console(record=given.svg is not None, width=190 if given.svg or not os.isatty(1) else None)
     story = Story(Places.from_environment(), console)
     code = asyncio.run(story.tell(twice=given.twice))
     if given.svg is not None:
@@ -69,7 +71,8 @@ class Story:
         started = time.monotonic()
         options = Options(
             seed_file=EXAMPLES / "tenants.yaml",
-            simulator_arguments=["--state-file", str(self._places.home / "simulator.state")],
+            simulator_arguments=[],
+            environment={"orchestrator": {"ORCHESTRATOR_PATIENCE": PATIENCE}},
         )
         stack = Stack(self._places.home, options)
         with self._step("PostgreSQL, Apache Kafka, a simulated Microsoft 365 and four services"):
@@ -114,7 +117,7 @@ class Story:
         failed = [each for each in states if each["state"] == "failed"]
         if failed:
             raise StackError(
-                f"Tenant {failed[0]['name']} failed: {failed[0]['reason']}", "See the log of cert-manager."
+                f"Tenant {failed[0]['name']} failed: {failed[0]['reason']}", remedy="See the log of cert-manager."
             )
         return all(each["state"] == "ready" and each["observed_at"] for each in states)
 

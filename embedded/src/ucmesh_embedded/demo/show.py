@@ -65,7 +65,7 @@ def _outcome(person: Person, plan: Plan) -> str:
     if person["status"] == "provisioned":
         return f"[green]proven[/green]{', ' + cell(reason['message']) if reason else ''}"
     if person["status"] == "scheduled":
-        return f"[cyan]scheduled[/cyan] for {str(plan.get('not_before'))[:10]}"
+        return f"[cyan]scheduled[/cyan] for {datetime.fromisoformat(plan['not_before']):%Y-%m-%d %H:%M} UTC"
     return f"{cell(person['status'])}: {cell(reason['message'])}" if reason else cell(person["status"])
 
 

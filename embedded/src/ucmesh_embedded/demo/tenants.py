@@ -65,8 +65,8 @@ def _state(body: Mapping[str, Any]) -> TenantState:
         users.setdefault(str(user.get("employeeId")), []).append(user)
     return TenantState(
         users=users,
-        mailboxes={str(each["id"]): each for each in body["mailboxes"]},
-        teams_users={str(each["id"]): each for each in body["teams_users"]},
+        mailboxes={str(each["user_id"]): each for each in body["mailboxes"] if each["visible"]},
+        teams_users={str(each["user_id"]): each for each in body["teams_users"] if each["visible"]},
         numbers={str(n["holder_upn"]).lower(): n["number"] for n in body["numbers"] if n["holder_upn"]},
         writes=_writes(body["requests"]["counts"]),
     )
