@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from rich.console import Console
+from rich.console import Console, RenderableType
 
 from ucmesh_cli.api import Api
 from ucmesh_cli.commands.customer import resolve_secrets
@@ -48,22 +48,19 @@ Person = Mapping[str, Any]
 def main(argv: Sequence[str]) -> int:
     """0 when everybody ended as expected and the tenants confirm it."""
     arguments = ArgumentParser(prog="./dev demo")
-    arguments.add_argument("--svg", type=Path, help="also save what is shown as a picture")
+    arguments.add_argument("--pictures", type=Path, help="also save what is shown as SVG files in this folder")
     arguments.add_argument("--twice", action="store_true", help="send the feeds a second time; nothing may change")
     given = arguments.parse_args(list(argv))
-    console = Console(record=given.svg is not None, width=190 if given.svg or not os.isatty(1) else None)
-    story = Story(Places.from_environment(), console)
-    code = asyncio.run(story.tell(twice=given.twice))
-    if given.svg is not None:
-        console.save_svg(str(given.svg), title="./dev demo")
-    return code
+    console = Console(width=show.PICTURE_WIDTH if not os.isatty(1) else None)
+    story = Story(Places.from_environment(), console, given.pictures)
+    return asyncio.run(story.tell(twice=given.twice))
 
 
 class Story:
     """One demo from start to summary."""
 
-    def __init__(self, places: Places, console: Console) -> None:
-        self._places, self._console = places, console
+    def __init__(self, places: Places, console: Console, pictures: Path | None = None) -> None:
+        self._places, self._console, self._pictures = places, console, pictures
         self._api: Api | None = None
 
     async def tell(self, *, twice: bool) -> int:
@@ -155,13 +152,17 @@ class Story:
         seconds: float,
     ) -> int:
         plans = {plan["plan_id"]: plan for plan in self.api.pages("orchestrator", "/plans", most=10_000)}
-        self._console.print(show.summary(people, letters, plans, after))
+        shown: dict[str, RenderableType] = {"summary": show.summary(people, letters, plans, after)}
         undone = next((person for person in people if person["status"] == "compensated"), None)
         if undone is not None:
-            self._console.print(show.plan(self.api, undone["plan_id"]))
+            shown["plan"] = show.plan(self.api, undone["plan_id"])
         done = show.best_traced(people, plans)
         if done is not None:
-            self._console.print(show.trace(self.api, done))
+            shown["trace"] = show.trace(self.api, done)
+        for name, picture in shown.items():
+            self._console.print(picture)
+            if self._pictures is not None:
+                show.save(picture, self._pictures / f"{name}.svg", title=f"./dev demo: {name}")
         outcomes = {person["employee_id"]: _outcome(person) for person in people} | dict.fromkeys(
             letters, "dead-lettered"
         )

@@ -1,11 +1,15 @@
 """What the demo prints: the summary table, one undone plan, one trace."""
 
+import io
+import re
 import time
 from collections.abc import Mapping, Sequence
 from datetime import datetime
+from pathlib import Path
 from typing import Any
 
-from rich.console import Group, RenderableType
+from rich._export_format import CONSOLE_SVG_FORMAT
+from rich.console import Console, Group, RenderableType
 from rich.panel import Panel
 from rich.table import Table
 
@@ -18,6 +22,9 @@ from ucmesh_cli.trace_tree import trace_tree
 from ucmesh_embedded.demo.tenants import TenantState
 
 TRACE_SECONDS_MAX = 15.0
+PICTURE_WIDTH = 190
+PICTURE_FORMAT = re.sub(r"@font-face \{\{.*?\}\}", "", CONSOLE_SVG_FORMAT, flags=re.DOTALL)
+"""Rich's form without its fonts, which would be fetched from elsewhere."""
 COLUMNS = ("employee", "name", "site", "profile", "UPN", "licences", "mailbox", "number", "outcome", "seconds")
 
 Person = Mapping[str, Any]
@@ -105,3 +112,11 @@ def trace(api: Api, plan_id: str) -> RenderableType:
             return Panel(trace_tree(found), title=f"ucmesh trace show {plan_id}", title_align="left")
         seen = spans
         time.sleep(1.0)
+
+
+def save(picture: RenderableType, file: Path, *, title: str) -> None:
+    """What a terminal shows, as an SVG file."""
+    console = Console(record=True, width=PICTURE_WIDTH, file=io.StringIO(), force_terminal=True)
+    console.print(picture)
+    file.parent.mkdir(parents=True, exist_ok=True)
+    console.save_svg(str(file), title=title, code_format=PICTURE_FORMAT)
