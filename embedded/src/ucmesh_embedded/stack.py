@@ -144,8 +144,8 @@ class Stack:
         first = [part for part in running if part.name in STOP_FIRST]
         for group in (first, [part for part in running if part not in first]):
             await asyncio.gather(*(part.stop(seconds_max) for part in group), return_exceptions=True)
-        Endpoints.forget(self.places)
         if self._lock is not None:
+            Endpoints.forget(self.places)
             self._ledger.file.unlink(missing_ok=True)
             self._lock.close()
             self._lock = None

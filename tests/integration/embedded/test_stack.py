@@ -91,8 +91,11 @@ async def test_kill_of_the_supervisor_takes_its_children_and_the_next_start_is_c
 
 def test_a_second_start_says_that_one_runs(home: Path) -> None:
     running, _ = in_process(home, "issuer")
+    second = Stack(home)
     with pytest.raises(StackError, match=rf"A stack runs here already \(pid {running.pid}\).\n.*dev down"):
-        asyncio.run(Stack(home).start(("issuer",)))
+        asyncio.run(second.start(("issuer",)))
+    asyncio.run(second.stop())
+    assert (home / "cli.json").exists()
     environment = os.environ | {"UCMESH_HOME": str(home)}
     down = subprocess.run(
         [sys.executable, "-m", "ucmesh_embedded", "down"], env=environment, capture_output=True, text=True, check=True
