@@ -12,6 +12,7 @@ from mesh_runtime.errors import MeshError
 from mesh_runtime.logs import get_logger
 from orchestrator.application.plan_engine import PlanEngine, carry_on
 from orchestrator.application.plan_metrics import TIMERS_POSTPONED, TRANSITIONS
+from orchestrator.application.plan_spans import timers_span
 from orchestrator.domain.plan_ports import LoadedPlan
 from orchestrator.domain.plan_status import TimerFired
 
@@ -38,7 +39,8 @@ async def fire_timers(engine: PlanEngine, db: Database, count_max: int = 200) ->
         async with db.transaction() as tx:
             claimed = await engine.rows.claim_due(tx, engine.clock.now(), count_max)
             if claimed:
-                await carry_on(engine, tx, claimed, {each.plan.plan_id: [TimerFired()] for each in claimed})
+                with timers_span([each.plan for each in claimed]):
+                    await carry_on(engine, tx, claimed, {each.plan.plan_id: [TimerFired()] for each in claimed})
             next_due = await engine.rows.next_due(tx)
     except MeshError as error:
         if error.retryable:

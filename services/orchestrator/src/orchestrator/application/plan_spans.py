@@ -1,12 +1,17 @@
 """A plan in its trace: one span when it starts, the parent of all it does, and one over its whole life when it ends.
 
-Owns the names of both spans. Every command carries the first span's context, so a joiner is one trace from the HR event
+Owns the names of these spans. Every command carries the first span's context: a joiner is one trace from the HR event
 to the last cmdlet, however many days lie between.
 """
 
 from __future__ import annotations
 
-from opentelemetry.trace import SpanKind, Status, StatusCode
+from collections.abc import Sequence
+from contextlib import AbstractContextManager
+
+from opentelemetry import trace
+from opentelemetry.context import Context
+from opentelemetry.trace import Link, Span, SpanKind, Status, StatusCode
 from opentelemetry.util.types import AttributeValue
 
 from mesh_runtime import telemetry
@@ -16,6 +21,8 @@ from orchestrator.domain.plan_status import PlanStatus
 
 START_SPAN = "plan.start"
 LIFE_SPAN = "plan"
+TIMERS_SPAN = "plans.timers"
+LINK_COUNT_MAX = 128
 FAILED_ENDS = frozenset({PlanState.HELD, PlanState.COMPENSATED})
 
 
@@ -43,7 +50,7 @@ def plan_ended(plan: PlanStatus) -> None:
         return
     span = telemetry.tracer("orchestrator").start_span(
         LIFE_SPAN,
-        context=telemetry.context_from({"traceparent": plan.traceparent}),
+        context=_context(plan),
         start_time=int(plan.created_at.timestamp() * 1e9),
         attributes={**_attributes(plan), "ucmesh.plan.state": plan.state.value, "ucmesh.plan.round": plan.round},
     )
@@ -54,9 +61,22 @@ def plan_ended(plan: PlanStatus) -> None:
     span.end(end_time=int(plan.finished_at.timestamp() * 1e9))
 
 
+def timers_span(plans: Sequence[PlanStatus]) -> AbstractContextManager[Span]:
+    """A span around a batch of fired timers, linked to the traces of its plans."""
+    if not telemetry.enabled():
+        return telemetry.span(TIMERS_SPAN)
+    contexts = [trace.get_current_span(_context(plan)).get_span_context() for plan in plans[:LINK_COUNT_MAX]]
+    links = [Link(context) for context in contexts if context.is_valid]
+    return telemetry.span(TIMERS_SPAN, links=links, attributes={"ucmesh.plans": len(plans)})
+
+
 def trace_id_of(traceparent: str | None) -> str | None:
     """The trace id in a W3C traceparent."""
     return traceparent.split("-")[1] if traceparent else None
+
+
+def _context(plan: PlanStatus) -> Context:
+    return telemetry.context_from({"traceparent": plan.traceparent or ""})
 
 
 def _attributes(plan: PlanStatus) -> dict[str, AttributeValue]:
