@@ -56,7 +56,8 @@ class BuildPlans:
         people = {
             person.person_id: person for person in await self._rules.people.load(tx, {r.person_id for r in requests})
         }
-        standings = await decide(self._rules, tx, list(people.values()), now)
+        rulebooks = await self._rules.rulebooks.rulebooks(tx, {person.customer for person in people.values()})
+        standings = await decide(self._rules, tx, list(people.values()), rulebooks, now)
         answers: dict[UUID, Observation | Refusal] = {}
         started: dict[UUID, tuple[Person, Standing]] = {}
         for request in requests:

@@ -32,10 +32,11 @@ class PreviewPerson:
             raise InvalidInput(
                 f"the event is of customer {parsed.customer!r}, not {customer!r}", code="customer-differs"
             )
-        if not await rules.rulebooks.rulebooks(tx, {customer}):
+        rulebooks = await rules.rulebooks.rulebooks(tx, {customer})
+        if not rulebooks:
             raise NotFound(f"there is no customer {customer!r}", code="customer-not-found")
         arrived = new_person(parsed, rules.ids.new())
-        standing = (await decide(rules, tx, [arrived], now))[arrived.person_id]
+        standing = (await decide(rules, tx, [arrived], rulebooks, now))[arrived.person_id]
         if standing.refusal is not None:
             return standing.refusal
         if standing.status == WAITING or standing.plan_id is None:

@@ -5,7 +5,7 @@ is known is remembered as stale and changes nothing. An event of an unknown cust
 dead letter, which can be replayed once the customer exists.
 """
 
-from collections.abc import Container, Sequence
+from collections.abc import Container, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import TYPE_CHECKING, Literal
@@ -18,6 +18,7 @@ from orchestrator.domain.people import Person, Standing, go_on, is_outdated, new
 from orchestrator.domain.person import HrEvent
 from orchestrator.domain.plan import Reason
 from orchestrator.domain.ports import Refusal
+from orchestrator.domain.profile import Rulebook
 from orchestrator.domain.stores import PersonKey
 
 if TYPE_CHECKING:
@@ -49,14 +50,18 @@ async def receive_hr_events(rules: Rules, tx: "AsyncConnection", events: Sequenc
     customers = await rules.rulebooks.rulebooks(tx, {event.customer for event in events})
     known = [event for event in events if event.customer in customers]
     newest = _newest(known)
-    plans = await _take(rules, tx, list(newest.values()), now)
+    plans = await _take(rules, tx, list(newest.values()), customers, now)
     receptions = [_reception(event, newest, plans, customers) for event in events]
     await rules.people.record(tx, [(r.event, r.outcome, r.plan_id) for r in receptions if r.outcome != "rejected"], now)
     return receptions
 
 
 async def _take(
-    rules: Rules, tx: "AsyncConnection", events: Sequence[HrEvent], now: datetime
+    rules: Rules,
+    tx: "AsyncConnection",
+    events: Sequence[HrEvent],
+    rulebooks: Mapping[str, Rulebook],
+    now: datetime,
 ) -> dict[PersonKey, UUID | None]:
     """Store, decide, start; returns the plans of those whose facts were new."""
     if not events:
@@ -66,7 +71,7 @@ async def _take(
         replace(new_person(event, rules.ids.new()), traceparent=trace)
         for event, trace in zip(events, traces, strict=True)
     ]
-    standings = await decide(rules, tx, people, now)
+    standings = await decide(rules, tx, people, rulebooks, now)
     arrivals = [(person, standings[person.person_id]) for person in people]
     new_keys, replaced = await rules.people.accept(tx, arrivals, now)
     by_key = {(person.customer, person.employee_id): (person, standing) for person, standing in arrivals}

@@ -13,14 +13,12 @@ from orchestrator.domain import naming
 from orchestrator.domain.people import Person, Standing, stand
 from orchestrator.domain.plan import Operation
 from orchestrator.domain.ports import StartPlan
-from orchestrator.domain.profile import Placement
+from orchestrator.domain.profile import Placement, Rulebook
 from orchestrator.domain.reservations import candidates
 from orchestrator.participants import graph
 
 if TYPE_CHECKING:
     from sqlalchemy.ext.asyncio import AsyncConnection
-
-Base = tuple[str, str]
 
 
 async def start_again(rules: Rules, tx: "AsyncConnection", people: Sequence[Person]) -> None:
@@ -28,16 +26,16 @@ async def start_again(rules: Rules, tx: "AsyncConnection", people: Sequence[Pers
     if not people:
         return
     now = rules.clock.now()
-    standings = await decide(rules, tx, people, now)
+    rulebooks = await rules.rulebooks.rulebooks(tx, {person.customer for person in people})
+    standings = await decide(rules, tx, people, rulebooks, now)
     await rules.people.place(tx, {person.person_id: standings[person.person_id] for person in people}, now)
     await begin(rules, tx, [(person, standings[person.person_id]) for person in people])
 
 
 async def decide(
-    rules: Rules, tx: "AsyncConnection", people: Sequence[Person], now: datetime
+    rules: Rules, tx: "AsyncConnection", people: Sequence[Person], rulebooks: Mapping[str, Rulebook], now: datetime
 ) -> Mapping[UUID, Standing]:
-    """The standing of each person by today's rules; all their customers must exist."""
-    rulebooks = await rules.rulebooks.rulebooks(tx, {person.customer for person in people})
+    """The standing of each person by these rules, which must hold every customer of theirs."""
     tenant_ids = {tenant_id for rulebook in rulebooks.values() for tenant_id in rulebook.tenants}
     ready = await rules.tenants.ready(tx, tenant_ids)
     return {
@@ -76,22 +74,28 @@ async def first_reads(
     rules: Rules, tx: "AsyncConnection", people: Sequence[tuple[Person, Placement]]
 ) -> dict[UUID, Operation]:
     """What to read of each person before planning, with the names that could be theirs."""
-    bases = {person.person_id: _base(person, placement) for person, placement in people}
+    locals_of = {
+        person.person_id: naming.local_part(placement.profile.upn, person.facts, person.employee_id)
+        for person, placement in people
+    }
+    bases = {
+        person.person_id: (
+            placement.tenant.tenant_id,
+            naming.upn_candidate(locals_of[person.person_id], placement.tenant.domain, 1),
+        )
+        for person, placement in people
+    }
     occupied = await rules.ledgers.occupied(tx, set(bases.values()))
     return {
-        person.person_id: _observe(person, placement, occupied.get(bases[person.person_id], ()))
+        person.person_id: _observe(
+            person,
+            candidates(locals_of[person.person_id], placement.tenant.domain, occupied.get(bases[person.person_id], ())),
+        )
         for person, placement in people
     }
 
 
-def _base(person: Person, placement: Placement) -> Base:
-    local = naming.local_part(placement.profile.upn, person.facts, person.employee_id)
-    return placement.tenant.tenant_id, naming.upn_candidate(local, placement.tenant.domain, 1)
-
-
-def _observe(person: Person, placement: Placement, occupied: Sequence[int]) -> Operation:
-    local = naming.local_part(placement.profile.upn, person.facts, person.employee_id)
-    names = candidates(local, placement.tenant.domain, occupied)
+def _observe(person: Person, names: list[str]) -> Operation:
     if person.upn is not None:
         names = [person.upn, *(name for name in names if name != person.upn)][: naming.CANDIDATE_COUNT_MAX]
     return graph.observe_user(person.employee_id, names, subject=person.upn or person.employee_id)

@@ -6,6 +6,7 @@ look anything up: whether a candidate is free is decided where reservations are 
 
 import re
 from collections.abc import Mapping
+from functools import lru_cache
 from string import Formatter
 from typing import Any
 
@@ -17,6 +18,7 @@ LOCAL_PART_LENGTH_MAX = 64
 DISPLAY_NAME_LENGTH_MAX = 256
 
 _NOT_ALLOWED = re.compile(r"[^a-z0-9._-]")
+_NOT_IN_NAME = re.compile(r"[^a-z0-9-]")
 _REPEATED_SEPARATORS = re.compile(r"([._-])[._-]+")
 
 
@@ -52,18 +54,22 @@ def _values(facts: Mapping[str, Any], employee_id: str) -> dict[str, str]:
 
 def ascii_name(text: str) -> str:
     """The lower-case ASCII letters, digits and hyphens of a name: "Jürg O'Neill" is "jurgoneill"."""
-    return re.sub(r"[^a-z0-9-]", "", anyascii(text).lower())
+    return _NOT_IN_NAME.sub("", (text if text.isascii() else anyascii(text)).lower())
 
 
 def local_part(template: str, facts: Mapping[str, Any], employee_id: str) -> str:
     """The part before the "@", or "" when nothing usable is left of the names and of the employee id."""
     values = _values(facts, employee_id)
-    initials = {
-        "given_initial": ascii_name(values["given"])[:1],
-        "surname_initial": ascii_name(values["surname"])[:1],
-    }
-    names = {name: ascii_name(value) for name, value in values.items()} | initials
+    names = {}
+    for name in _placeholders(template):
+        whole = ascii_name(values[name.removesuffix("_initial")])
+        names[name] = whole[:1] if name.endswith("_initial") else whole
     return _tidy(template.format_map(names).lower()) or _tidy(ascii_name(employee_id))
+
+
+@lru_cache(maxsize=1_024)
+def _placeholders(template: str) -> tuple[str, ...]:
+    return tuple(name for _, name, _, _ in Formatter().parse(template) if name is not None)
 
 
 def _tidy(text: str) -> str:
