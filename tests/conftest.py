@@ -77,6 +77,9 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
                 item.user_properties.append((USED, part))
         if item.get_closest_marker("pwsh") and not pwsh:
             item.add_marker(pytest.mark.skip(reason=NO_PWSH))
+        # Among parallel workers a file stays together, and one worker alone has the whole mesh.
+        group = "mesh" if "mesh" in names else item.path.stem
+        item.add_marker(pytest.mark.xdist_group(group))
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
