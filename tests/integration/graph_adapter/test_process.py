@@ -1,13 +1,9 @@
 """The whole service as a process: Kafka in, Microsoft Graph, Kafka out; health; settings; signals."""
 
 import asyncio
-import base64
-import contextlib
 import os
 import signal
-import sys
 import uuid
-from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
@@ -18,48 +14,14 @@ import pytest
 from mesh_messaging.envelope import from_record, new_event, to_headers
 from mesh_messaging.kafka import KafkaSettings, ensure_topics
 from mesh_runtime.clock import SystemClock, Uuid7Ids
-from mesh_runtime.sealing import SealingKey, seal_for
+from mesh_runtime.sealing import seal_for
+from support.graph_process import environment, process
 from support.graph_rig import ensure
 from support.simulated import Simulator, Tenant
 from support.waiting import eventually
 from ucmesh_embedded.places import free_port
 
 COMMANDS, CERTIFICATES, REPLIES = "ucmesh.graph.commands.v1", "ucmesh.certificates.v1", "ucmesh.orchestrator.replies.v1"
-
-
-def environment(simulator: Simulator, url: str, kafka: str, home: Path, port: int) -> dict[str, str]:
-    key = SealingKey.generate("graph-adapter")
-    (home / "sealing.json").write_bytes(orjson.dumps(key.private_jwk))
-    (home / "public.json").write_bytes(orjson.dumps(key.public_jwk))
-    kek = {"active": "k1", "keys": {"k1": base64.b64encode(bytes(32)).decode()}}
-    (home / "kek.json").write_bytes(orjson.dumps(kek))
-    settings = {
-        "DATABASE_URL": url,
-        "KAFKA_BOOTSTRAP": kafka,
-        "OIDC_ISSUER": "https://localhost:1",
-        "HTTP_PORT": str(port),
-        "KEK_FILE": str(home / "kek.json"),
-        "SEALING_KEY_FILE": str(home / "sealing.json"),
-        "LOGIN_URL": simulator.base_url,
-        "GRAPH_URL": f"{simulator.base_url}/v1.0",
-        "CA_FILE": str(simulator.ca_file),
-        "LEASE_SECONDS": "2",
-    }
-    return {**os.environ, **{f"GRAPH_ADAPTER_{name}": value for name, value in settings.items()}}
-
-
-@contextlib.asynccontextmanager
-async def process(env: dict[str, str], *arguments: str, log: Path) -> AsyncIterator[asyncio.subprocess.Process]:
-    with log.open("ab") as out:
-        child = await asyncio.create_subprocess_exec(
-            sys.executable, "-m", "graph_adapter", *arguments, env=env, stdout=out, stderr=out
-        )
-    try:
-        yield child
-    finally:
-        if child.returncode is None:
-            child.kill()
-        await child.wait()
 
 
 class Messages:
@@ -94,7 +56,7 @@ class Messages:
                     self.seen.append(from_record(record.headers, record.value).json())
             return next((item for item in self.seen if item["operation_id"] == operation_id), None)
 
-        return await eventually(found, seconds=40, what=f"reply of {operation_id}") or {}
+        return await eventually(found, seconds=60, what=f"reply of {operation_id}") or {}
 
 
 async def activate(messages: Messages, tenant: Tenant, home: Path) -> None:
@@ -125,6 +87,7 @@ def command(tenant: Tenant, operation: str, params: dict[str, Any]) -> dict[str,
     }  # fmt: skip
 
 
+@pytest.mark.timeout(240)
 @pytest.mark.kafka
 async def test_from_a_command_on_kafka_to_its_reply_and_through_a_kill(
     simulator: Simulator, tenant: Tenant, postgres_url: str, kafka_bootstrap: str, tmp_path: Path
@@ -148,7 +111,7 @@ async def test_from_a_command_on_kafka_to_its_reply_and_through_a_kill(
         async with process({**env, "UCMESH_FAULTS": "graph.answered@1=kill"}, "consumer", "worker", log=log) as dying:
             second = command(tenant, "user.ensure", ensure(tenant, "grace"))
             await messages.publish(COMMANDS, "ucmesh.graph.operation.v1.execute", f"{tenant.tenant_id}:t", second)
-            assert await asyncio.wait_for(dying.wait(), 40) == -signal.SIGKILL
+            assert await asyncio.wait_for(dying.wait(), 60) == -signal.SIGKILL
         async with process(env, log=log) as child:
             reply = await messages.reply(second["operation_id"])
             assert (reply["outcome"], reply["output"]["created"], reply["undo"]["operation"]) == (
