@@ -16,9 +16,10 @@ from ucmesh_embedded.topology import Options
 
 NO_PWSH = "no pwsh on PATH"
 PARTS = {"kafka": "Apache Kafka", "postgres": "PostgreSQL", "pwsh": "PowerShell (pwsh)"}
+MESHES = {"mesh", "office"}
 FIXTURES = {
-    "kafka": {"kafka_bootstrap", "kafka_broker", "mesh"},
-    "postgres": {"postgres_server", "postgres_url", "fresh_database", "mesh"},
+    "kafka": {"kafka_bootstrap", "kafka_broker", *MESHES},
+    "postgres": {"postgres_server", "postgres_url", "fresh_database", *MESHES},
     "pwsh": set[str](),
 }
 USED = "ucmesh-runs-on"
@@ -59,10 +60,9 @@ def kafka_bootstrap(kafka_broker: Kafka) -> str:
 @pytest.fixture(scope="session")
 def mesh() -> Iterator[Mesh]:
     """The worker's whole mesh: servers, services, a simulator without tenants, real PowerShell where there is one."""
-    with real_parts.server_folder() as folder, pytest.MonkeyPatch.context() as patch:
-        patch.setenv("UCMESH_CACHE", str(real_parts.cache()))
-        with running(folder / "home", Options(durable=False, crashes_max=1_000)) as made:
-            yield made
+    options = Options(durable=False, crashes_max=1_000)
+    with real_parts.server_folder() as folder, running(folder / "home", options) as made:
+        yield made
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -78,7 +78,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         if item.get_closest_marker("pwsh") and not pwsh:
             item.add_marker(pytest.mark.skip(reason=NO_PWSH))
         # Among parallel workers a file stays together, and one worker alone has the whole mesh.
-        group = "mesh" if "mesh" in names else item.path.stem
+        group = "mesh" if names & MESHES else item.path.stem
         item.add_marker(pytest.mark.xdist_group(group))
 
 

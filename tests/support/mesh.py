@@ -12,8 +12,9 @@ from typing import Any, TypeVar
 
 import httpx
 
+from support.real_parts import cache
 from ucmesh_embedded.endpoints import Endpoints
-from ucmesh_embedded.stack import Stack
+from ucmesh_embedded.stack import Stack, purge
 from ucmesh_embedded.topology import EVERYTHING, Options
 
 START_SECONDS_MAX = 180
@@ -26,7 +27,7 @@ class Mesh:
 
     def __init__(self, home: Path, options: Options) -> None:
         self.told: list[str] = []
-        self.stack = Stack(home, options, lambda name, text: self.told.append(f"{name}: {text}"))
+        self.stack = Stack(home, options, lambda name, text: self.told.append(f"{name}: {text}"), cache())
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, name="mesh", daemon=True)
 
@@ -78,9 +79,11 @@ class Mesh:
 
 @contextlib.contextmanager
 def running(home: Path, options: Options, names: tuple[str, ...] = EVERYTHING) -> Iterator[Mesh]:
+    """A mesh for the length of the block; its data is gone afterwards, the checkout's cache is used and kept."""
     mesh = Mesh(home, options)
     mesh.start(names)
     try:
         yield mesh
     finally:
         mesh.stop()
+        purge(mesh.stack.places)

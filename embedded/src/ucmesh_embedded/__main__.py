@@ -5,7 +5,6 @@ import asyncio
 import contextlib
 import importlib
 import os
-import shutil
 import signal
 import sys
 import time
@@ -27,8 +26,8 @@ def main(argv: list[str] | None = None) -> int:
     arguments = argparse.ArgumentParser(prog="./dev")
     commands = arguments.add_subparsers(dest="command", required=True)
     commands.add_parser("up", help="bring the whole mesh up and keep it running")
-    down = commands.add_parser("down", help="end a running mesh")
-    down.add_argument("--purge", action="store_true", help="also forget its data")
+    ending = commands.add_parser("down", help="end a running mesh")
+    ending.add_argument("--purge", action="store_true", help="also forget its data")
     commands.add_parser("status", help="which parts run, and where")
     commands.add_parser("fetch", help="download what the stack needs")
     commands.add_parser("demo", help="the joiner demo", add_help=False)
@@ -41,7 +40,7 @@ def main(argv: list[str] | None = None) -> int:
             case "up":
                 return asyncio.run(up(places))
             case "down":
-                return down_and_maybe_purge(places, purge=given.purge)
+                return down(places, forget=given.purge)
             case "status":
                 return status(places)
             case "fetch":
@@ -115,14 +114,14 @@ def status(places: Places) -> int:
     return 0
 
 
-def down_and_maybe_purge(places: Places, *, purge: bool) -> int:
+def down(places: Places, *, forget: bool) -> int:
     lock = Lock(places.run / "lock")
     holder = lock.holder()
     if holder is not None:
         end(lock, holder)
     console.print("Ended." if holder else "No stack was running.")
-    if purge:
-        purge_data(places)
+    if forget:
+        purge(places)
         console.print("Its data is gone; keys and the cache are kept.")
     return 0
 
@@ -136,14 +135,6 @@ def end(lock: Lock, holder: int) -> None:
         time.sleep(0.1)
     if lock.holder() == holder:
         os.kill(holder, signal.SIGKILL)
-
-
-def purge_data(places: Places) -> None:
-    from ucmesh_embedded.places import reachable_folder, unprivileged
-
-    shutil.rmtree(reachable_folder(places.home / "postgres", unprivileged(), "postgres"))
-    for name in ("postgres", "kafka", "traces"):
-        shutil.rmtree(places.home / name, ignore_errors=True)
 
 
 if __name__ == "__main__":

@@ -36,11 +36,10 @@ class Places:
     cache: Path
 
     @classmethod
-    def of(cls, home: Path) -> "Places":
-        """The places under `home`; the environment variable UCMESH_CACHE moves the cache elsewhere."""
-        home = home.absolute()
-        moved = os.environ.get("UCMESH_CACHE")
-        return cls(home, Path(moved).absolute() if moved else home / "cache")
+    def of(cls, home: Path, cache: Path | None = None) -> "Places":
+        """The places under `home`; `cache`, or else the variable UCMESH_CACHE, moves the cache elsewhere."""
+        moved = cache or os.environ.get("UCMESH_CACHE")
+        return cls(home.absolute(), Path(moved).absolute() if moved else home.absolute() / "cache")
 
     @classmethod
     def from_environment(cls) -> "Places":

@@ -12,6 +12,7 @@ import contextlib
 import fcntl
 import hashlib
 import os
+import shutil
 import time
 from collections.abc import Collection
 from dataclasses import dataclass
@@ -25,7 +26,15 @@ from ucmesh_embedded import jars, kafka_aot, topology
 from ucmesh_embedded.endpoints import Endpoints
 from ucmesh_embedded.errors import StackError
 from ucmesh_embedded.parts import KafkaPart, PostgresPart, ProgramPart
-from ucmesh_embedded.places import Places, free_port, port_is_free, require_space, unwritable
+from ucmesh_embedded.places import (
+    Places,
+    free_port,
+    port_is_free,
+    reachable_folder,
+    require_space,
+    unprivileged,
+    unwritable,
+)
 from ucmesh_embedded.processes import STOP_SECONDS_MAX, Ledger
 from ucmesh_embedded.supervisor import Event, Part, Supervisor
 from ucmesh_embedded.topology import Options, Wiring
@@ -76,8 +85,10 @@ class Lock:
 class Stack:
     """One running mesh. `on_event(name, text)` is told what starts, is ready, died and came back."""
 
-    def __init__(self, home: Path, options: Options = NO_OPTIONS, on_event: Event = silent) -> None:
-        self.places = Places.of(home)
+    def __init__(
+        self, home: Path, options: Options = NO_OPTIONS, on_event: Event = silent, cache: Path | None = None
+    ) -> None:
+        self.places = Places.of(home, cache)
         self.options = options
         self._on_event = on_event
         self._lock: IO[str] | None = None
@@ -235,6 +246,13 @@ class Stack:
     def _write_pids(self) -> None:
         running = {n: p.child.pid for n, p in self._parts.items() if p.child is not None and p.child.exit_code is None}
         self._ledger.write(running)
+
+
+def purge(places: Places) -> None:
+    """Forget the data of a stack that does not run: databases, topics, traces. Keys and the cache stay."""
+    shutil.rmtree(reachable_folder(places.home / "postgres", unprivileged(), "postgres"), ignore_errors=True)
+    for name in ("postgres", "kafka", "traces"):
+        shutil.rmtree(places.home / name, ignore_errors=True)
 
 
 def write_clients(wiring: Wiring) -> None:
