@@ -1,6 +1,6 @@
 """The ASGI application on the Microsoft port: sends each path to its face. Owns nothing else."""
 
-from ucmesh_simulator.asgi import Receive, Scope, Send, send_json
+from ucmesh_simulator.asgi import BodyTooLargeError, Receive, Scope, Send, send_json
 from ucmesh_simulator.directory.http import PREFIX, GraphFace
 from ucmesh_simulator.identity.http import LoginFace
 from ucmesh_simulator.powershell.http import PowerShellFace
@@ -19,6 +19,14 @@ class Faces:
             return
         if scope["type"] != "http":
             return
+        try:
+            await self._answer(scope, receive, send)
+        except BodyTooLargeError:
+            await send_json(
+                send, 413, {"error": {"code": "RequestEntityTooLarge", "message": "The request is too large."}}
+            )
+
+    async def _answer(self, scope: Scope, receive: Receive, send: Send) -> None:
         path: str = scope["path"]
         if path.startswith(f"{PREFIX}/"):
             await self._graph(scope, receive, send)

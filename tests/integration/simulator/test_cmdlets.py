@@ -1,5 +1,5 @@
-"""The Teams and Exchange cmdlets, one suite over three ways in: plain HTTP, the simulated host, and the stub modules in a real
-PowerShell under the gateway's own script."""
+"""The Teams and Exchange cmdlets, one suite over three ways in: plain HTTP, the simulated host, and the stub modules in
+a real PowerShell under the gateway's own script."""
 
 import base64
 import json
@@ -50,11 +50,11 @@ class Entry:
     hosts: dict[str, SessionHost] = field(default_factory=dict)
     warnings: list[str] = field(default_factory=list)
 
-    def run(self, cmdlet: str, select: list[str] | None = None, **parameters: Any) -> list[dict[str, Any]]:
+    def run(self, cmdlet: str, **parameters: Any) -> list[dict[str, Any]]:
         module = "MicrosoftTeams" if "-Cs" in cmdlet else "ExchangeOnlineManagement"
         if self.way == "http":
             return self._over_http(module, cmdlet, parameters)
-        frame = self._host(module).invoke(cmdlet, self.tenant.tenant_id, select, **parameters)
+        frame = self._host(module).invoke(cmdlet, self.tenant.tenant_id, None, **parameters)
         if not frame["ok"]:
             raise CmdletFailedError(frame["error"])
         self.warnings = frame["warnings"]

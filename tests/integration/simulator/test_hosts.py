@@ -1,5 +1,5 @@
-"""Both PowerShell hosts answer alike: the same requests through the simulated host and through the gateway's script on a real
-PowerShell with the stub modules, frame by frame."""
+"""Both PowerShell hosts answer alike: the same requests through the simulated host and through the gateway's script on
+a real PowerShell with the stub modules, frame by frame."""
 
 import base64
 import uuid

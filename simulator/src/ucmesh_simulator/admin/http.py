@@ -116,7 +116,10 @@ class _AdminApi:
         unknown = [name for name in names if name not in known]
         if unknown:
             raise _RefusedError(422, f"there is no section {unknown[0]!r}; known: {', '.join(known)}")
-        limit = int(request.query_params.get("limit", "1000"))
+        text = request.query_params.get("limit", "1000")
+        if not text.isdigit():
+            raise _RefusedError(422, "limit is a number")
+        limit = int(text)
         face = request.query_params.get("face")
         return _json({name: show(tenant, name, limit=limit, face=face) for name in names})
 

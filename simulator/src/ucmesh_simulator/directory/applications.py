@@ -131,7 +131,7 @@ def patch_application(request: GraphRequest, key: str) -> GraphReply:
     if "keyCredentials" in body:
         replace_keys(request.tenant, application, body["keyCredentials"])
     if "passwordCredentials" in body:
-        kept = {str(one.get("keyId")) for one in body["passwordCredentials"] if isinstance(one, dict)}
+        kept = {str(one.get("keyId")) for one in body["passwordCredentials"] or () if isinstance(one, dict)}
         application.secrets = [secret for secret in application.secrets if secret.key_id in kept]
     if isinstance(body.get("displayName"), str):
         application.display_name = body["displayName"]

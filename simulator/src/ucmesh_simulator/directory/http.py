@@ -8,7 +8,6 @@ from urllib.parse import unquote
 import orjson
 
 from ucmesh_simulator.asgi import (
-    BodyTooLargeError,
     Receive,
     Scope,
     Send,
@@ -45,11 +44,6 @@ class GraphFace:
             body = _json(await read_body(receive), headers)
         except GraphError as refused:
             await self._refuse(send, refused, request_id, headers)
-            return
-        except BodyTooLargeError:
-            await self._refuse(
-                send, GraphError(413, "RequestEntityTooLarge", "The request is too large."), request_id, headers
-            )
             return
         path: str = scope["path"][len(PREFIX) :]
         call = _Call(caller, tenant, headers, request_id)
