@@ -16,7 +16,7 @@ from ucmesh_embedded import jars
 from ucmesh_embedded.endpoints import Endpoints
 from ucmesh_embedded.errors import StackError
 from ucmesh_embedded.places import Places
-from ucmesh_embedded.stack import Lock, Stack
+from ucmesh_embedded.stack import Lock, Stack, purge
 
 DOWN_SECONDS_MAX = 30.0
 console = Console(highlight=False)
