@@ -14,7 +14,7 @@ from orchestrator.application.cancel_plan import cancel_plan
 from orchestrator.application.fire_timers import fire_timers
 from orchestrator.application.retry_plan import retry_plan
 from orchestrator.domain.plan import Retry, Wait, ref
-from orchestrator.domain.ports import Refusal
+from orchestrator.domain.ports import Observation, Refusal
 from support.plan_mesh import PlanMesh, counted, empty, joiner, later, open_database
 from support.plan_script import TENANT, Behaviour, op
 
@@ -251,6 +251,25 @@ async def test_a_retry_todays_rules_refuse_leaves_the_plan_as_it_was(db):
         await retry_plan(mesh.engine, db, plan_id)
     assert caught.value.code == "site-unknown"
     assert (await mesh.plan(plan_id)).plan.round == 1
+
+
+async def test_no_undo_ever_crosses_tenants(db):
+    mesh = PlanMesh(
+        db,
+        lambda _request: [op("user"), op("mailbox", "user", failure="hold")],
+        {"user": Behaviour(), "mailbox": Behaviour(outcome="refused")},
+    )
+    [plan_id] = await mesh.start(mesh.start_request())
+    await mesh.run_to_end()
+    mesh.rules.observation = Observation("another-tenant", op("observe", name="test.observe"))
+    with pytest.raises(Refused) as caught:
+        await retry_plan(mesh.engine, db, plan_id)
+    assert caught.value.code == "tenant-changed"
+    [elsewhere] = await mesh.start(mesh.start_request(tenant_id="another-tenant"))
+    for message in await mesh.collect():
+        [event] = mesh.answers([message])
+        await mesh.take([replace(event, data=event.data.replace(TENANT.encode(), b"another-tenant"))])
+    assert (await mesh.plan(elsewhere)).plan.reason.code == "tenant-changed"
 
 
 def await_person(employee_id):

@@ -6,6 +6,7 @@ ucmesh.plans.plan.v1.*). Unknown fields of a reply are ignored; a reply off the 
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from datetime import datetime
 from typing import Any, Literal
@@ -26,6 +27,8 @@ COMMAND_TOPICS = {"graph": "ucmesh.graph.commands.v1", "pwsh": "ucmesh.pwsh.comm
 COMMAND_TYPES = {"graph": "ucmesh.graph.operation.v1.execute", "pwsh": "ucmesh.pwsh.operation.v1.execute"}
 COMPLETED_TYPES = ("ucmesh.graph.operation.v1.completed", "ucmesh.pwsh.operation.v1.completed")
 SOURCE = "/orchestrator"
+REQUEST_ID_LENGTH_MAX = 100
+_UNPRINTABLE = re.compile(r"[^\x20-\x7e]")
 NO_TENANT = "00000000-0000-0000-0000-000000000000"
 
 
@@ -89,7 +92,7 @@ def from_completed(event: CloudEvent) -> Reply:
         attempts=data.attempts,
         started_at=data.started_at,
         finished_at=data.finished_at,
-        request_ids=tuple(each.replace("\n", " ") for each in data.request_ids),
+        request_ids=tuple(_UNPRINTABLE.sub("", each)[:REQUEST_ID_LENGTH_MAX] for each in data.request_ids[:20]),
     )
 
 

@@ -26,6 +26,7 @@ from orchestrator.domain.ports import (
     LocalResult,
     Planner,
     PlanningRequest,
+    Refusal,
     Settlement,
     UnplannedReplies,
 )
@@ -90,12 +91,19 @@ async def _plan(
         answer = answers.get(request.plan_id)
         if answer is None:
             raise RuntimeError(f"the planner gave no answer for plan {request.plan_id}")
-        if isinstance(answer, Plan):
-            rows = planned_rows(batch[request.plan_id].plan, answer, engine.ids)
-            events[request.plan_id] = [Planned(rows, answer.not_before, answer.effects)]
-        else:
-            events[request.plan_id] = [PlanningRefused(Reason(answer.code, answer.message, answer.remedy))]
+        events[request.plan_id] = [_planning_event(engine, batch[request.plan_id].plan, answer)]
     return events
+
+
+def _planning_event(engine: PlanEngine, plan: PlanStatus, answer: Plan | Refusal) -> Event:
+    if isinstance(answer, Refusal):
+        return PlanningRefused(Reason(answer.code, answer.message, answer.remedy))
+    if answer.tenant_id != plan.tenant_id:
+        # What was observed there says nothing about the other tenant, and no undo may ever cross tenants.
+        return PlanningRefused(
+            Reason("tenant-changed", f"the person now belongs to tenant {answer.tenant_id}", "Retry the plan.")
+        )
+    return Planned(planned_rows(plan, answer, engine.ids), answer.not_before, answer.effects)
 
 
 async def _ask(engine: PlanEngine, tx: AsyncConnection, questions: Sequence[Question]) -> dict[UUID, list[Event]]:
