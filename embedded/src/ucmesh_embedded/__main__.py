@@ -12,13 +12,18 @@ import time
 from rich.console import Console
 from rich.table import Table
 
-from ucmesh_embedded import jars
+from ucmesh_embedded import jars, topology
 from ucmesh_embedded.endpoints import Endpoints
 from ucmesh_embedded.errors import StackError
 from ucmesh_embedded.places import Places
 from ucmesh_embedded.stack import Lock, Stack, purge
+from ucmesh_embedded.topology import Options
 
 DOWN_SECONDS_MAX = 30.0
+FIRST_STEPS = """\
+NORTHWIND_BOOTSTRAP_SECRET=northwind-first-secret ./dev ucmesh customer apply -f examples/customers/northwind.yaml
+      ./dev ucmesh hr send examples/hr/northwind.csv --customer northwind
+      ./dev ucmesh plan list"""
 console = Console(highlight=False)
 
 
@@ -67,7 +72,8 @@ async def up(places: Places) -> int:
     loop, stop = asyncio.get_running_loop(), asyncio.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, stop.set)
-    stack = Stack(places.home, on_event=show_event)
+    tenants = topology.EXAMPLE_TENANTS if topology.EXAMPLE_TENANTS.exists() else None
+    stack = Stack(places.home, Options(seed_file=tenants), show_event)
     starting = asyncio.create_task(stack.start())
     stopping = asyncio.create_task(stop.wait())
     try:
@@ -97,7 +103,7 @@ def show_endpoints(endpoints: Endpoints) -> None:
         table.add_row(name, url)
     table.add_row("PowerShell", endpoints.pwsh)
     console.print(table)
-    console.print("Try: ./dev ucmesh plan list")
+    console.print("Next: " + FIRST_STEPS, soft_wrap=True)
 
 
 def status(places: Places) -> int:

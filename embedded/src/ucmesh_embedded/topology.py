@@ -22,6 +22,8 @@ from pathlib import Path
 from ucmesh_embedded.keys import Keys
 from ucmesh_embedded.places import Places
 
+CHECKOUT = Path(__file__).resolve().parents[3]
+EXAMPLE_TENANTS = CHECKOUT / "examples" / "tenants.yaml"
 PARTITIONS = 12
 DEAD_LETTER_PARTITIONS = 1
 
@@ -134,7 +136,7 @@ def database(service: str) -> str:
 
 def modules_folder() -> Path:
     """The stub MicrosoftTeams and ExchangeOnlineManagement modules of the checkout."""
-    return Path(__file__).resolve().parents[3] / "simulator" / "modules"
+    return CHECKOUT / "simulator" / "modules"
 
 
 def _issuer(wiring: Wiring) -> Program:
