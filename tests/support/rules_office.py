@@ -93,7 +93,7 @@ class Office:
     async def hr(self, *items: CloudEvent | Bad) -> list[Result]:
         """The HTTP door."""
         async with self.db.transaction() as tx:
-            return await take_request(self.parts.rules, tx, items)
+            return await take_request(self.parts.rules, tx, items, is_batch=len(items) > 1)
 
     async def kafka(self, *events: CloudEvent) -> None:
         """The Kafka door: one batch."""

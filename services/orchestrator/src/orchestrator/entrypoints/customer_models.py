@@ -92,6 +92,7 @@ class NumberModel(BaseModel):
     listed: bool
     employee_id: str | None
     plan_id: UUID | None
+    note: str | None = Field(description="Why a number nobody holds is not offered")
     changed_at: datetime
 
 

@@ -45,13 +45,15 @@ class Result:
     plan_id: UUID | None = None
 
 
-async def take_request(rules: Rules, tx: AsyncConnection, items: Sequence[CloudEvent | Bad]) -> list[Result]:
-    """One result for each item, in order. Raises InvalidInput when the only item is bad: nothing is kept then."""
+async def take_request(
+    rules: Rules, tx: AsyncConnection, items: Sequence[CloudEvent | Bad], *, is_batch: bool
+) -> list[Result]:
+    """One result for each item, in order. Raises InvalidInput when an event sent alone is bad: nothing is kept then."""
     read = [item if isinstance(item, Bad) else _read(item) for item in items]
     customers = await known_customers(rules, tx, [each for each in read if isinstance(each, HrEvent)])
     events = [item if isinstance(item, CloudEvent) else item.event for item in items]
     checked = [_checked(each, event, customers) for each, event in zip(read, events, strict=True)]
-    if len(checked) == 1 and isinstance(checked[0], Bad):
+    if not is_batch and isinstance(checked[0], Bad):
         raise checked[0].error
     good = {index: each for index, each in enumerate(checked) if isinstance(each, HrEvent)}
     new = await admit(tx, wire.CONSUMER, [event for i, event in enumerate(events) if i in good and event is not None])

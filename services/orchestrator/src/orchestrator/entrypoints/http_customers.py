@@ -15,7 +15,7 @@ from mesh_runtime.auth import Principal, require
 from mesh_runtime.db import Database
 from mesh_runtime.errors import NotFound
 from mesh_runtime.paging import LIMIT_DEFAULT, After, Limit, Page, decode_cursor, encode_cursor
-from orchestrator.application import FaultyConfiguration, Rules, apply_customer, check_tenant
+from orchestrator.application import FaultyConfiguration, Rules, apply_customer, check_tenant, free_number
 from orchestrator.domain.views import CustomerView, Views
 from orchestrator.entrypoints.customer_models import (
     AppliedModel,
@@ -31,6 +31,7 @@ from orchestrator.entrypoints.customer_models import (
     TenantTestModel,
     tenant_model,
 )
+from orchestrator.entrypoints.parameters import CustomerPath, NameQuery, NumberPath, TenantPath, text_key
 from orchestrator.wire.customer import CustomerDocument, to_rows
 
 Reader = Annotated[Principal, Depends(require("mesh.read"))]
@@ -47,14 +48,14 @@ def router(db: Database, rules: Rules, views: Views, seal: Seal) -> APIRouter:
     """Routes under `/customers`; scopes mesh.read, mesh.write, mesh.admin."""
     routes = APIRouter(prefix="/customers", tags=["customers"])
     _configuration(routes, db, rules, views, seal)
-    _inventory(routes, db, views)
+    _inventory(routes, db, rules, views)
     _tests(routes, db, rules)
     return routes
 
 
 def _configuration(routes: APIRouter, db: Database, rules: Rules, views: Views, seal: Seal) -> None:
     @routes.put("/{customer}", summary="Apply a customer's configuration")
-    async def apply(customer: str, document: CustomerDocument, admin: Admin) -> AppliedModel:
+    async def apply(customer: CustomerPath, document: CustomerDocument, admin: Admin) -> AppliedModel:
         """Applies the whole document; what it no longer names is removed. Applying it again changes nothing.
 
         New tenants are registered: cert-manager makes a certificate, and the tenant becomes ready once it works on
@@ -86,15 +87,15 @@ def _configuration(routes: APIRouter, db: Database, rules: Rules, views: Views, 
     async def list_customers(
         _reader: Reader, after: After = None, limit: Limit = LIMIT_DEFAULT
     ) -> Page[CustomerSummary]:
-        key = str(decode_cursor(after, (str,))[0]) if after else None
+        key = text_key(after, 1)
         async with db.read() as tx:
-            found = await views.customers(tx, after=key, limit=limit + 1)
+            found = await views.customers(tx, after=key[0] if key else None, limit=limit + 1)
         page = found[:limit]
         following = encode_cursor(page[-1].customer) if len(found) > limit else None
         return Page[CustomerSummary](items=[CustomerSummary(**asdict(each)) for each in page], next=following)
 
     @routes.get("/{customer}", summary="Show a customer: configuration and tenants")
-    async def show_customer(customer: str, _reader: Reader) -> CustomerModel:
+    async def show_customer(customer: CustomerPath, _reader: Reader) -> CustomerModel:
         """The configuration as applied last, without secrets."""
         async with db.read() as tx:
             found = await _customer(views, tx, customer)
@@ -117,34 +118,42 @@ def _configuration(routes: APIRouter, db: Database, rules: Rules, views: Views, 
         return Page[HistoryModel](items=[HistoryModel(**asdict(each)) for each in page], next=following)
 
 
-def _inventory(routes: APIRouter, db: Database, views: Views) -> None:
+def _inventory(routes: APIRouter, db: Database, rules: Rules, views: Views) -> None:
     @routes.get("/{customer}/numbers", summary="List a customer's numbers")
     async def list_numbers(
-        customer: str,
+        customer: CustomerPath,
         _reader: Reader,
-        site: Annotated[str | None, Query(max_length=63)] = None,
-        status: Annotated[str | None, Query(max_length=20)] = None,
+        site: NameQuery = None,
+        status: NameQuery = None,
         after: After = None,
         limit: Limit = LIMIT_DEFAULT,
     ) -> Page[NumberModel]:
         """In numeric order, with who holds each."""
-        key = str(decode_cursor(after, (str,))[0]) if after else None
+        key = text_key(after, 1)
         async with db.read() as tx:
             await _customer(views, tx, customer)
-            found = await views.numbers(tx, customer, site=site, status=status, after=key, limit=limit + 1)
+            found = await views.numbers(
+                tx, customer, site=site, status=status, after=key[0] if key else None, limit=limit + 1
+            )
         page = found[:limit]
         following = encode_cursor(page[-1].number) if len(found) > limit else None
         return Page[NumberModel](items=[NumberModel(**asdict(each)) for each in page], next=following)
+
+    @routes.post("/{customer}/numbers/{number}/free", summary="Offer a number again that nobody holds", status_code=204)
+    async def free(customer: CustomerPath, number: NumberPath, _writer: Writer) -> None:
+        """For numbers that were set aside because Teams refused them, once that has been put right there."""
+        async with db.transaction() as tx:
+            await free_number(rules, tx, customer, number)
 
     @routes.get("/{customer}/seats", summary="List a customer's licence pools")
     async def list_seats(
         customer: str, _reader: Reader, after: After = None, limit: Limit = LIMIT_DEFAULT
     ) -> Page[SeatModel]:
         """What each pool holds, what the tenant says is in use, and what is promised to plans."""
-        key = decode_cursor(after, (str, str)) if after else None
+        key = text_key(after, 2)
         async with db.read() as tx:
             await _customer(views, tx, customer)
-            found = await views.seats(tx, customer, after=(str(key[0]), str(key[1])) if key else None, limit=limit + 1)
+            found = await views.seats(tx, customer, after=(key[0], key[1]) if key else None, limit=limit + 1)
         page = found[:limit]
         following = encode_cursor(page[-1].tenant_id, page[-1].sku_id) if len(found) > limit else None
         return Page[SeatModel](items=[SeatModel(**asdict(each)) for each in page], next=following)
@@ -153,8 +162,8 @@ def _inventory(routes: APIRouter, db: Database, views: Views) -> None:
 def _tests(routes: APIRouter, db: Database, rules: Rules) -> None:
     @routes.post("/{customer}/tenants/{tenant_id}/test", summary="Read a tenant now and say what came back")
     async def check(
-        customer: str,
-        tenant_id: str,
+        customer: CustomerPath,
+        tenant_id: TenantPath,
         _writer: Writer,
         wait_seconds: Annotated[float, Query(ge=0, le=TEST_WAIT_SECONDS_MAX)] = 10,
     ) -> TenantTestModel:
@@ -171,7 +180,7 @@ def tenants_router(db: Database, views: Views) -> APIRouter:
     routes = APIRouter(prefix="/tenants", tags=["customers"])
 
     @routes.get("/{tenant_id}", summary="Show a tenant's state")
-    async def show_tenant(tenant_id: str, _reader: Reader) -> TenantModel:
+    async def show_tenant(tenant_id: TenantPath, _reader: Reader) -> TenantModel:
         async with db.read() as tx:
             tenant = await views.tenant(tx, tenant_id.lower())
         if tenant is None:
@@ -179,7 +188,7 @@ def tenants_router(db: Database, views: Views) -> APIRouter:
         return tenant_model(tenant)
 
     @routes.get("/{tenant_id}/capabilities", summary="List what the app registration may do in a tenant")
-    async def show_capabilities(tenant_id: str, _reader: Reader) -> CapabilitiesModel:
+    async def show_capabilities(tenant_id: TenantPath, _reader: Reader) -> CapabilitiesModel:
         """By operation, with the permissions that are missing; empty until the tenant was read."""
         async with db.read() as tx:
             tenant = await views.tenant(tx, tenant_id.lower())

@@ -79,9 +79,10 @@ def router(db: Database, rules: Rules) -> APIRouter:
         be repaired and replayed. A single bad event is answered with 422 and not kept. Sending an event again (same
         source and id) changes nothing.
         """
-        items = _items(request.headers, await request.body())
+        is_batch = request.headers.get("content-type", "").startswith(BATCH_TYPE)
+        items = _items(request.headers, await request.body(), is_batch=is_batch)
         async with db.transaction() as tx:
-            results = await take_request(rules, tx, items)
+            results = await take_request(rules, tx, items, is_batch=is_batch)
         return IntakeAnswer(
             results=[
                 IntakeResult(
@@ -99,12 +100,11 @@ def router(db: Database, rules: Rules) -> APIRouter:
     return routes
 
 
-def _items(headers: Mapping[str, str], body: bytes) -> list[CloudEvent | Bad]:
+def _items(headers: Mapping[str, str], body: bytes, *, is_batch: bool) -> list[CloudEvent | Bad]:
     """Raises InvalidEnvelope for a request that is no CloudEvents request at all.
 
     The trace header of a batch request belongs to the request: each event keeps its own or gets a new one.
     """
-    is_batch = headers.get("content-type", "").startswith(BATCH_TYPE)
     kept = {name: value for name, value in headers.items() if not (is_batch and name.lower() == "traceparent")}
     return [_item(each) for each in from_http(kept, body)]
 

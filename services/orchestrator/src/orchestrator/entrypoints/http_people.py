@@ -8,20 +8,20 @@ from datetime import date, datetime
 from typing import Annotated, Any, Literal
 from uuid import UUID
 
-from fastapi import APIRouter, Depends, Query
+from fastapi import APIRouter, Depends
 from pydantic import BaseModel, Field
 
 from mesh_runtime.auth import Principal, require
 from mesh_runtime.db import Database
-from mesh_runtime.paging import LIMIT_DEFAULT, After, Limit, Page, decode_cursor, encode_cursor
+from mesh_runtime.paging import LIMIT_DEFAULT, After, Limit, Page, encode_cursor
 from orchestrator.application import PersonShown, list_plans, show_person
 from orchestrator.domain.plan_ports import PlanFilter, PlanReadings
 from orchestrator.domain.views import PersonView, Views
+from orchestrator.entrypoints.parameters import CustomerPath, EmployeePath, NameQuery, text_key
 from orchestrator.entrypoints.plan_models import PlanView, plan_view
 
 Reader = Annotated[Principal, Depends(require("mesh.read"))]
 PLANS_SHOWN_MAX = 20
-CustomerName = Annotated[str | None, Query(max_length=63)]
 
 
 class ReasonModel(BaseModel):
@@ -84,19 +84,19 @@ def router(db: Database, views: Views, readings: PlanReadings) -> APIRouter:
     @routes.get("", summary="List people")
     async def list_people(
         _reader: Reader,
-        customer: CustomerName = None,
-        status: Annotated[str | None, Query(max_length=20)] = None,
+        customer: NameQuery = None,
+        status: NameQuery = None,
         after: After = None,
         limit: Limit = LIMIT_DEFAULT,
     ) -> Page[PersonSummary]:
         """Ordered by customer and employee id."""
-        key = decode_cursor(after, (str, str)) if after else None
+        key = text_key(after, 2)
         async with db.read() as tx:
             people = await views.people(
                 tx,
                 customer=customer,
                 status=status,
-                after=(str(key[0]), str(key[1])) if key else None,
+                after=(key[0], key[1]) if key else None,
                 limit=limit + 1,
             )
         page = people[:limit]
@@ -104,7 +104,7 @@ def router(db: Database, views: Views, readings: PlanReadings) -> APIRouter:
         return Page[PersonSummary](items=[PersonSummary(**_summary(person)) for person in page], next=following)
 
     @routes.get("/{customer}/{employee_id}", summary="Show one person: desired against observed")
-    async def show_one_person(customer: str, employee_id: str, _reader: Reader) -> PersonDetail:
+    async def show_one_person(customer: CustomerPath, employee_id: EmployeePath, _reader: Reader) -> PersonDetail:
         """Older plans of the person are under `GET /plans?customer=&employee_id=`."""
         async with db.read() as tx:
             shown = await show_person(views, tx, customer, employee_id)
