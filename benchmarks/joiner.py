@@ -1,0 +1,245 @@
+"""How many joiners a second go through the whole mesh, beside the same steps written as a DBOS workflow, in one run.
+
+    python benchmarks/joiner.py [--joiners 2000] [--rival-joiners 300] [--seed 1] [--profile FOLDER] [--json FILE]
+
+Both sides run on the machine's own PostgreSQL server with synchronous commit, each in databases of its own, against one
+simulated Microsoft 365 that answers at once and without limits, one tenant each. The mesh runs first, all four services
+with Apache Kafka; then everything but PostgreSQL and the simulator is ended: the rival has the machine to itself.
+benchmarks/README.md says what is counted and what each side leaves out.
+"""
+
+import argparse
+import asyncio
+import json
+import os
+import sys
+import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import asyncpg
+from joining import office, rival
+from joining.mesh import Mesh, MeshRun
+from joining.mesh import run as run_mesh
+from joining.meters import Meters
+from joining.profile import Profile, Samplers
+from joining.report import Results
+from joining.rival_worker import Task
+from joining.service_metrics import ServiceMetrics
+from rich.console import Console
+
+from ucmesh_cli.api import Api
+from ucmesh_cli.profile import PROFILE_VARIABLE, load_profile
+from ucmesh_embedded import topology
+from ucmesh_embedded.endpoints import CLI_FILE, Endpoints
+from ucmesh_embedded.parts import PostgresPart
+from ucmesh_embedded.places import Places
+from ucmesh_embedded.postgres import PostgresServer
+from ucmesh_embedded.stack import Stack
+from ucmesh_embedded.topology import Options
+
+WIDTH = 130
+STAYS = ("postgres", "simulator")
+RIVAL_DATABASE = "dbos_rival"
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """The command line."""
+
+    joiners: int
+    warm_up: int
+    rival_joiners: int
+    rival_processes: Sequence[int]
+    rival_at_once: int
+    same_reads: bool
+    seed: int
+    trace_ratio: float
+    profile: Path | None
+
+    @property
+    def seats(self) -> int:
+        """Enough for everybody of either side, warm-up and manager included."""
+        rivals = sum(self.rival_joiners + rival.WARM_UP_EACH * n for n in self.rival_processes)
+        return self.joiners + self.warm_up + rivals + 10
+
+
+class Bench:
+    """One run over one stack in a folder of its own."""
+
+    def __init__(self, settings: Settings, home: Path, console: Console) -> None:
+        self._settings, self._home, self._console = settings, home, console
+        self._samplers = Samplers(settings.profile or home / "profile")
+        self._stack = Stack(home, self._options(), self._event)
+
+    async def run(self) -> Results:
+        """Everything is ended again whatever happens."""
+        if self._settings.profile:
+            await self._count_statements()
+        with self._console.status("starting the mesh"):
+            endpoints = await self._stack.start()
+        try:
+            with self._console.status("joiners go through the mesh"):
+                mesh, profiles = await self._mesh(endpoints)
+            with self._console.status("joiners go through DBOS"):
+                rivals = await self._rivals(endpoints)
+            return Results(self._shown(), mesh, rivals, profiles)
+        finally:
+            await self._stack.stop()
+
+    async def _mesh(self, endpoints: Endpoints) -> tuple[MeshRun, list[Profile]]:
+        settings = self._settings
+        os.environ[PROFILE_VARIABLE] = str(self._home / CLI_FILE)
+        mesh = Mesh(Api(load_profile()))
+        await asyncio.to_thread(mesh.register, office.customer_document(office.MESH_TENANT))
+        await asyncio.to_thread(mesh.join, [office.boss()])
+        await asyncio.to_thread(mesh.join, office.people(settings.seed, "WARM", settings.warm_up))
+        meters = self._meters(endpoints, topology.EVERYTHING, office.MESH_TENANT)
+        if settings.profile:
+            self._samplers.begin(self._stack)
+        done = await run_mesh(mesh, office.people(settings.seed, "MESH", settings.joiners), meters)
+        return done, await self._samplers.collect(self._stack) if settings.profile else []
+
+    async def _rivals(self, endpoints: Endpoints) -> list[rival.RivalRun]:
+        settings, tenant, base = self._settings, office.RIVAL_TENANT, endpoints.url("simulator")
+        for name in reversed(topology.EVERYTHING):
+            if name not in STAYS:
+                await self._stack.supervisor.unwatch(name).stop()
+        task = Task(
+            login_url=base,
+            graph_url=f"{base}/v1.0",
+            ca_file=endpoints.ca_file,
+            tenant_id=tenant.tenant_id,
+            client_id=tenant.client_id,
+            secret=office.SECRET,
+            domain=tenant.domain,
+            manager_id=tenant.manager_id,
+            group_ids=tenant.group_ids(),
+            sku_id=office.SKU_ID,
+            database_url=await self._postgres.ensure_database(RIVAL_DATABASE, RIVAL_DATABASE),
+            worker=0,
+            at_once=settings.rival_at_once,
+            same_reads=settings.same_reads,
+            warm_up=[],
+            people=[],
+        )
+        meters = self._meters(endpoints, STAYS, tenant)
+        runs = []
+        for processes in settings.rival_processes:
+            count = settings.rival_joiners + rival.WARM_UP_EACH * processes
+            people = office.people(settings.seed, f"DBOS{processes}", count)
+            runs.append(await rival.run(task, people, processes, meters))
+        return runs
+
+    def _meters(self, endpoints: Endpoints, names: Sequence[str], tenant: office.Tenant) -> Meters:
+        return Meters(
+            pids={name: self._stack.pid(name) for name in names},
+            postgres_url=self._postgres.url(),
+            simulator_admin_url=endpoints.url("simulator-admin"),
+            simulator_admin_token=Path(endpoints.simulator_admin_token_file).read_text().strip(),
+            tenant_id=tenant.tenant_id,
+            kafka=endpoints.kafka,
+            topics=list(topology.all_topics()),
+            services=ServiceMetrics(
+                urls={name: endpoints.url(name) for name in ("orchestrator", "graph-adapter")},
+                token_url=endpoints.token_url,
+                client_id=endpoints.client_id,
+                client_secret=Path(endpoints.client_secret_file).read_text().strip(),
+            ),
+        )
+
+    @property
+    def _postgres(self) -> PostgresServer:
+        part = self._stack.supervisor.parts["postgres"]
+        assert isinstance(part, PostgresPart)
+        return part.server
+
+    async def _count_statements(self) -> None:
+        """Have PostgreSQL count statements; the server must start with it."""
+        stack = Stack(self._home, self._options(), self._event)
+        await stack.start(["postgres"])
+        try:
+            part = stack.supervisor.parts["postgres"]
+            assert isinstance(part, PostgresPart)
+            connection = await asyncpg.connect(part.server.url())
+            await connection.execute("ALTER SYSTEM SET shared_preload_libraries = 'pg_stat_statements'")
+            await connection.execute("CREATE EXTENSION pg_stat_statements")
+            await connection.close()
+        finally:
+            await stack.stop()
+
+    def _options(self) -> Options:
+        settings = self._settings
+        seed_file = self._home / "tenants.json"
+        seed_file.write_text(json.dumps(office.seed_file(settings.seats)))
+        return Options(
+            trace_ratio=settings.trace_ratio,
+            pwsh=False,
+            seed=settings.seed,
+            seed_file=seed_file,
+            environment=self._samplers.environment() if settings.profile else {},
+        )
+
+    def _event(self, name: str, text: str) -> None:
+        if "starting" not in text and "ready" not in text:
+            self._console.print(f"{name}: {text}", style="dim")
+
+    def _shown(self) -> dict[str, Any]:
+        settings = self._settings
+        return {
+            "seed": settings.seed,
+            "joiners": settings.joiners,
+            "DBOS joiners": settings.rival_joiners,
+            "DBOS at once": settings.rival_at_once,
+            "DBOS reads": "as the mesh" if settings.same_reads else "one call a step",
+            "tracing": settings.trace_ratio,
+            "PostgreSQL": "18, durable",
+        }
+
+
+def read_arguments(argv: Sequence[str]) -> tuple[Settings, argparse.Namespace]:
+    parser = argparse.ArgumentParser(
+        prog="./dev bench", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--joiners", type=int, default=2_000, help="through the mesh")
+    parser.add_argument("--warm-up", type=int, default=200, help="through the mesh before the clock starts")
+    parser.add_argument("--rival-joiners", type=int, default=300, help="through DBOS, each time")
+    parser.add_argument("--rival-processes", type=int, nargs="*", default=[1, 2], help="none: the mesh alone")
+    parser.add_argument("--rival-at-once", type=int, default=50, help="workflows under way in one DBOS process")
+    parser.add_argument("--same-reads", action="store_true", help="DBOS also makes the reads the mesh makes")
+    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--trace-ratio", type=float, default=0.01)
+    parser.add_argument("--profile", type=Path, help="sample the services, count SQL statements; keep the stacks here")
+    parser.add_argument("--json", type=Path, help="also write the figures here")
+    given = parser.parse_args(argv)
+    settings = Settings(
+        joiners=given.joiners,
+        warm_up=given.warm_up,
+        rival_joiners=given.rival_joiners,
+        rival_processes=given.rival_processes,
+        rival_at_once=given.rival_at_once,
+        same_reads=given.same_reads,
+        seed=given.seed,
+        trace_ratio=given.trace_ratio,
+        profile=given.profile and given.profile.absolute(),
+    )
+    return settings, given
+
+
+def main(argv: Sequence[str]) -> None:
+    settings, given = read_arguments(argv)
+    console = Console() if sys.stdout.isatty() else Console(width=WIDTH)
+    os.environ.setdefault("UCMESH_CACHE", str(Places.from_environment().cache))
+    with tempfile.TemporaryDirectory(prefix="ucmesh-bench-") as name:
+        home = Path(name)
+        home.chmod(0o755)  # PostgreSQL may run as another user
+        results = asyncio.run(Bench(settings, home, console).run())
+    results.show(console)
+    if given.json:
+        given.json.write_text(json.dumps(results.as_json(), indent=2) + "\n")
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

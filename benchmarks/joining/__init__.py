@@ -1,0 +1,1 @@
+"""Parts of the joiner benchmark: the office people join, the mesh, its rival on DBOS, the meters and the report."""

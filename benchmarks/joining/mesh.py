@@ -1,0 +1,128 @@
+"""The mesh's side: a customer is registered, HR's events are sent, every plan ends proven, and what it cost.
+
+Owns the load and the waiting, all through public doors. What a plan's operations are is read from the plans, not
+assumed. Any plan that does not succeed is an error: a benchmark of failures is none.
+"""
+
+import asyncio
+import time
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+import orjson
+
+from joining import office
+from joining.meters import Meters, Reading
+from ucmesh_cli.api import Api
+
+BATCH_TYPE = "application/cloudevents-batch+json"
+BATCH_SIZE = 500
+POLL_SECONDS = 0.1
+READY_SECONDS_MAX = 120.0
+DONE_SECONDS_MAX = 900.0
+PAGE_SIZE = 500
+UNFINISHED = ("observing", "running", "compensating")
+
+
+@dataclass(frozen=True, slots=True)
+class MeshRun:
+    """One measured stretch. `seconds`: from the first request to the end of the last plan, by the plans' own times."""
+
+    joiners: int
+    seconds: float
+    operations: tuple[str, ...]
+    """Operation names of one joiner's plan, in order; all plans of the run have the same."""
+    cost: Reading
+
+    @property
+    def joiners_per_second(self) -> float:
+        return self.joiners / self.seconds
+
+    @property
+    def operations_per_second(self) -> float:
+        return self.joiners_per_second * len(self.operations)
+
+
+class Mesh:
+    """The running mesh, seen through its API. Calls block: use from a thread."""
+
+    def __init__(self, api: Api) -> None:
+        self._api = api
+
+    def register(self, document: Mapping[str, Any]) -> None:
+        """Apply the customer and wait until its tenant has a working certificate and was read."""
+        applied = self._api.put("orchestrator", f"/customers/{document['customer']}", document)
+        deadline = time.monotonic() + READY_SECONDS_MAX
+        for tenant in applied["tenants"]:
+            while True:
+                state = self._api.get("orchestrator", f"/tenants/{tenant['tenant_id']}")
+                if state["state"] == "failed":
+                    raise RuntimeError(f"the tenant failed: {state['reason']}")
+                if state["state"] == "ready" and state["observed_at"]:
+                    break
+                if time.monotonic() > deadline:
+                    raise RuntimeError(f"the tenant did not get ready: {state}")
+                time.sleep(POLL_SECONDS)
+
+    def join(self, people: Sequence[Mapping[str, Any]]) -> float:
+        """Send everybody and wait until no plan is under way; the moment (epoch) of the first request."""
+        bodies = [
+            orjson.dumps([office.hr_event(each) for each in people[start : start + BATCH_SIZE]])
+            for start in range(0, len(people), BATCH_SIZE)
+        ]
+        began = time.time()
+        for body in bodies:
+            answer = self._api.send("orchestrator", "/hr/events", body, BATCH_TYPE)
+            statuses = Counter(result["status"] for result in answer["results"])
+            if set(statuses) != {"accepted"}:
+                raise RuntimeError(f"events were not accepted: {dict(statuses)}")
+        deadline = time.monotonic() + DONE_SECONDS_MAX
+        while self._under_way():
+            if time.monotonic() > deadline:
+                raise RuntimeError(f"plans did not end within {DONE_SECONDS_MAX:.0f} s")
+            time.sleep(POLL_SECONDS)
+        return began
+
+    def _under_way(self) -> bool:
+        """One row at most is read for each state."""
+        return any(self._api.get("orchestrator", "/plans", state=state, limit=1)["items"] for state in UNFINISHED)
+
+    def ended(self, people: Sequence[Mapping[str, Any]]) -> tuple[float, tuple[str, ...]]:
+        """When the last plan of these people ended (epoch), and their operations. RuntimeError for any but success."""
+        wanted = {each["employee_id"] for each in people}
+        plans = [plan for plan in self._plans() if plan["employee_id"] in wanted]
+        states = Counter(plan["state"] for plan in plans)
+        if states != {"succeeded": len(people)}:
+            reasons = Counter((plan["reason"] or {}).get("code") for plan in plans)
+            raise RuntimeError(f"of {len(people)} plans not all succeeded: {dict(states)}, because of {dict(reasons)}")
+        sizes = {plan["operations"]["total"] for plan in plans}
+        if len(sizes) != 1:
+            raise RuntimeError(f"plans differ in their number of operations: {sorted(sizes)}")
+        rows = self._api.get("orchestrator", f"/plans/{plans[0]['plan_id']}/operations")
+        return max(_epoch(plan["finished_at"]) for plan in plans), tuple(row["operation"] for row in rows)
+
+    def _plans(self) -> list[dict[str, Any]]:
+        found: list[dict[str, Any]] = []
+        after: str | None = None
+        while True:
+            page = self._api.get("orchestrator", "/plans", customer=office.CUSTOMER, after=after, limit=PAGE_SIZE)
+            found += page["items"]
+            after = page["next"]
+            if after is None:
+                return found
+
+
+async def run(mesh: Mesh, people: Sequence[Mapping[str, Any]], meters: Meters) -> MeshRun:
+    """The measured stretch."""
+    before = await meters.begin()
+    began = await asyncio.to_thread(mesh.join, people)
+    after = await meters.read()
+    ended, operations = await asyncio.to_thread(mesh.ended, people)
+    return MeshRun(len(people), ended - began, operations, after.since(before))
+
+
+def _epoch(moment: str) -> float:
+    return datetime.fromisoformat(moment).timestamp()

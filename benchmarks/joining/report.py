@@ -1,0 +1,182 @@
+"""What is printed and written: the table of figures, the budget of one joiner, the profile.
+
+Owns names, units and goals of the figures. Refuses to round away: files carry the figures as measured.
+"""
+
+import importlib.metadata
+import os
+import platform
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import psutil
+from rich.console import Console
+from rich.table import Table
+
+from joining.mesh import MeshRun
+from joining.meters import Reading
+from joining.profile import Profile
+from joining.rival import RivalRun
+
+RATIO_GOAL = 8.0
+DISTURBED_SHARE = 0.1
+PLACES_SHOWN = 14
+LIBRARIES_SHOWN = 10
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One figure. `holds` is None where there is no goal."""
+
+    name: str
+    figure: float
+    unit: str
+    goal: str | None = None
+    holds: bool | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Results:
+    """Everything one run found out."""
+
+    settings: Mapping[str, Any]
+    mesh: MeshRun
+    rivals: Sequence[RivalRun]
+    profiles: Sequence[Profile] = ()
+
+    @property
+    def best_rival(self) -> RivalRun | None:
+        return max(self.rivals, key=lambda run: run.joiners_per_second, default=None)
+
+    def rows(self) -> list[Row]:
+        """The figures, goals first asked for in the architecture's table of numbers."""
+        mesh, best = self.mesh, self.best_rival
+        rows = [
+            Row("mesh", mesh.joiners_per_second, "joiners/s"),
+            Row("mesh operations", mesh.operations_per_second, "operations/s"),
+            Row("mesh operations of a joiner", len(mesh.operations), "operations"),
+            Row("mesh CPU", cpu_milliseconds(mesh.cost, mesh.joiners), "ms/joiner"),
+            Row("mesh other load", other_load(mesh.cost, mesh.seconds), "share of the machine"),
+        ]
+        for run in self.rivals:
+            name = f"DBOS, {run.processes} process{'es' if run.processes > 1 else ''}"
+            rows += [
+                Row(name, run.joiners_per_second, "joiners/s"),
+                Row(f"{name}, CPU", cpu_milliseconds(run.cost, run.joiners), "ms/joiner"),
+                Row(f"{name}, other load", other_load(run.cost, run.seconds), "share of the machine"),
+            ]
+        if best is not None:
+            ratio = mesh.joiners_per_second / best.joiners_per_second
+            saved = cpu_milliseconds(best.cost, best.joiners) / cpu_milliseconds(mesh.cost, mesh.joiners)
+            rows += [
+                Row("mesh / DBOS", ratio, "x joiners/s", f">= {RATIO_GOAL:g}", ratio >= RATIO_GOAL),
+                Row("DBOS / mesh CPU", saved, "x CPU of a joiner"),
+            ]
+        return rows
+
+    def as_json(self) -> dict[str, Any]:
+        return {
+            "benchmark": "joiner",
+            "machine": machine(),
+            "settings": dict(self.settings),
+            "operations": list(self.mesh.operations),
+            "rows": [asdict(row) for row in self.rows()],
+            "budget": [{"run": name, "joiners": joiners, **asdict(cost)} for name, joiners, cost in self._stretches()],
+        }
+
+    def _stretches(self) -> list[tuple[str, int, Reading]]:
+        rivals = [(f"DBOS x{run.processes}", run.joiners, run.cost) for run in self.rivals]
+        return [("mesh", self.mesh.joiners, self.mesh.cost), *rivals]
+
+    def show(self, console: Console) -> None:
+        """Print everything."""
+        console.print(self._figures())
+        console.print("operations of a joiner, read from the plans: " + ", ".join(self.mesh.operations), style="dim")
+        console.print(self._budget("CPU of one joiner", "microseconds", lambda cost: cost.cpu_seconds, 1e6))
+        console.print(self._budget("PostgreSQL, for one joiner", "count", lambda cost: cost.database, 1.0))
+        console.print(self._budget("Messages of one joiner", "records", lambda cost: cost.messages, 1.0))
+        console.print(self._budget("Graph requests of one joiner", "requests", lambda cost: cost.requests, 1.0))
+        console.print(self._budget("Batching, for one joiner", "count", lambda cost: cost.services, 1.0))
+        per_joiner = cpu_milliseconds(self.mesh.cost, 1) / self.mesh.joiners
+        for profile in self.profiles:
+            used = self.mesh.cost.cpu_seconds[profile.program] * 1e6 / self.mesh.joiners
+            console.print(_profile_table(profile, used))
+        if self.profiles:
+            console.print(f"Sampling costs CPU itself; {per_joiner:.2f} ms a joiner in this run.", style="dim")
+        disturbed = [row for row in self.rows() if row.name.endswith("other load") and row.figure > DISTURBED_SHARE]
+        if disturbed:
+            console.print(
+                f"[yellow]Other programs took up to {max(row.figure for row in disturbed):.0%} of the machine; "
+                "the rates are lower than they would be. CPU figures hold.[/yellow]"
+            )
+
+    def _figures(self) -> Table:
+        caption = ", ".join(f"{name} {value}" for name, value in {**machine(), **self.settings}.items())
+        table = Table(title="Joiners through the mesh, and the same steps on DBOS", caption=caption)
+        for column in ("what", "figure", "unit", "goal", "holds"):
+            table.add_column(column, justify="right" if column == "figure" else "left")
+        for row in self.rows():
+            holds = "" if row.holds is None else "[green]yes[/green]" if row.holds else "[red]no[/red]"
+            table.add_row(row.name, f"{row.figure:,.2f}", row.unit, row.goal or "", holds)
+        return table
+
+    def _budget(self, title: str, unit: str, pick: Any, scale: float) -> Table:
+        table = Table(title=f"{title} ({unit})", title_justify="left")
+        table.add_column("where")
+        stretches = self._stretches()
+        for name, joiners, _ in stretches:
+            table.add_column(f"{name}, n={joiners}", justify="right")
+        names = dict.fromkeys(name for _, _, cost in stretches for name, value in pick(cost).items() if value)
+        for name in sorted(names):
+            values = [pick(cost).get(name, 0.0) * scale / joiners for _, joiners, cost in stretches]
+            table.add_row(name, *(f"{value:,.2f}" if value else "" for value in values))
+        if "CPU" in title:
+            sums = [sum(pick(cost).values()) * scale / joiners for _, joiners, cost in stretches]
+            table.add_section()
+            table.add_row("all", *(f"{value:,.0f}" for value in sums))
+        return table
+
+
+def _profile_table(profile: Profile, microseconds: float) -> Table:
+    table = Table(title=f"{profile.program}: {microseconds:,.0f} us a joiner, {profile.samples} samples")
+    for column, style in (("us", "right"), ("library that was busy", "left"), ("us", "right"), ("asked by", "left")):
+        table.add_column(column, justify="right" if style == "right" else "left", overflow="fold")
+    libraries, places = profile.libraries[:LIBRARIES_SHOWN], profile.places[:PLACES_SHOWN]
+    for n in range(max(len(libraries), len(places))):
+        left = (f"{libraries[n][1] * microseconds:,.0f}", libraries[n][0]) if n < len(libraries) else ("", "")
+        right = (f"{places[n][1] * microseconds:,.0f}", places[n][0]) if n < len(places) else ("", "")
+        table.add_row(*left, *right)
+    return table
+
+
+def cpu_milliseconds(cost: Reading, joiners: int) -> float:
+    """CPU of all programs of one side, servers and load generator included, for one joiner."""
+    return sum(cost.cpu_seconds.values()) * 1e3 / joiners
+
+
+def other_load(cost: Reading, seconds: float) -> float:
+    """The share of the machine that programs of neither side took."""
+    left = cost.machine_busy_seconds - sum(cost.cpu_seconds.values())
+    return max(left, 0.0) / (seconds * (os.cpu_count() or 1))
+
+
+def machine() -> dict[str, Any]:
+    """What the figures were measured on."""
+    return {
+        "processor": _processor(),
+        "cores": os.cpu_count() or 0,
+        "memory": f"{psutil.virtual_memory().total / 2**30:.0f} GiB",
+        "system": f"{platform.system()} {platform.release()}",
+        "python": platform.python_version(),
+        "dbos": importlib.metadata.version("dbos"),
+    }
+
+
+def _processor() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        return platform.processor() or platform.machine()
+    return next((line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")), platform.machine())

@@ -1,0 +1,119 @@
+"""The rival's side as seen from outside: worker processes that start together, what they did and what it cost.
+
+Owns starting and ending them, and the proof that the tenant holds what they claim. Refuses the workflow itself
+(rival_worker.py).
+"""
+
+import asyncio
+import json
+import sys
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from joining.meters import Meters, Reading
+from joining.rival_worker import Task
+
+WARM_UP_EACH = 20
+LINE_BYTES_MAX = 64 * 1024 * 1024
+SECONDS_MAX = 900.0
+FOLDER = Path(__file__).resolve().parents[1]
+
+
+@dataclass(frozen=True, slots=True)
+class RivalRun:
+    """One measured stretch of the rival."""
+
+    processes: int
+    joiners: int
+    seconds: float
+    cost: Reading
+
+    @property
+    def joiners_per_second(self) -> float:
+        return self.joiners / self.seconds
+
+
+async def run(task: Task, people: Sequence[dict[str, Any]], processes: int, meters: Meters) -> RivalRun:
+    """Split `people` over the processes; the first few of each warm it up and are not counted."""
+    shares = [list(people[n::processes]) for n in range(processes)]
+    tasks = [
+        replace(task, worker=n, warm_up=share[:WARM_UP_EACH], people=share[WARM_UP_EACH:])
+        for n, share in enumerate(shares)
+    ]
+    workers: list[Worker] = []
+    try:
+        for each in tasks:  # one after the other: the first makes the tables
+            workers.append(await Worker.start(each))
+            await workers[-1].says("ready")
+        pids = {name: meters.pids[name] for name in ("postgres", "simulator")}
+        own = replace(
+            meters,
+            pids=pids | {f"dbos {n + 1}": w.process.pid for n, w in enumerate(workers)},
+            kafka=None,
+            services=None,
+        )
+        before = await own.begin()
+        for worker in workers:
+            await worker.tell("go")
+        times = await asyncio.gather(*(worker.times() for worker in workers))
+        after = await own.read()
+        for worker in workers:
+            await worker.tell("leave")
+            await worker.process.wait()
+    finally:
+        for worker in workers:
+            await worker.end()
+    counted = sum(len(each.people) for each in tasks)
+    seconds = max(each["ended"] for each in times) - min(each["began"] for each in times)
+    return RivalRun(processes, counted, seconds, after.since(before))
+
+
+@dataclass(frozen=True, slots=True)
+class Worker:
+    """One running worker process; the protocol is in rival_worker.py."""
+
+    process: asyncio.subprocess.Process
+
+    @classmethod
+    async def start(cls, task: Task) -> "Worker":
+        process = await asyncio.create_subprocess_exec(
+            sys.executable,
+            "-m",
+            "joining.rival_worker",
+            stdin=asyncio.subprocess.PIPE,
+            stdout=asyncio.subprocess.PIPE,
+            cwd=FOLDER,
+            limit=LINE_BYTES_MAX,
+        )
+        worker = cls(process)
+        await worker.tell(json.dumps(asdict(task)))
+        return worker
+
+    async def tell(self, line: str) -> None:
+        assert self.process.stdin is not None
+        self.process.stdin.write(line.encode() + b"\n")
+        await self.process.stdin.drain()
+
+    async def says(self, word: str) -> None:
+        line = await self._line()
+        if line != word:
+            raise RuntimeError(f"a DBOS process said {line or 'nothing and ended'} in place of {word}")
+
+    async def times(self) -> dict[str, float]:
+        line = await self._line()
+        if not line:
+            raise RuntimeError("a DBOS process ended before its work was done")
+        found: dict[str, float] = json.loads(line)
+        return found
+
+    async def end(self) -> None:
+        if self.process.returncode is None:
+            self.process.kill()
+            await self.process.wait()
+
+    async def _line(self) -> str:
+        assert self.process.stdout is not None
+        async with asyncio.timeout(SECONDS_MAX):
+            return (await self.process.stdout.readline()).decode().strip()
