@@ -27,6 +27,7 @@ from mesh_messaging.tracing import batch_span
 from mesh_runtime import faults
 from mesh_runtime.clock import Clock, SystemClock
 from mesh_runtime.db import Database
+from mesh_runtime.errors import MeshError
 from mesh_runtime.logs import get_logger
 
 AFTER_OFFSETS = faults.declare("consumer.after_offsets", "the batch is committed and so are its offsets")
@@ -100,7 +101,7 @@ class BatchConsumer:
         while not stop.is_set():
             try:
                 await self._session(stop)
-            except (KafkaError, OSError) as error:
+            except (KafkaError, OSError, MeshError) as error:
                 _log.warning(
                     "consumer.reconnecting", consumer=self._name, reason=repr(error), backoff_seconds=backoff_seconds
                 )

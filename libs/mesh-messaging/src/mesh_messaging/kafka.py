@@ -28,7 +28,11 @@ POLL_SECONDS = 0.1
 
 @dataclass(frozen=True, slots=True)
 class KafkaSettings:
-    """How to reach the brokers. `ca_file` unset means the system's certificate authorities; SASL unset means none."""
+    """How to reach the brokers. `ca_file` unset means the system's certificate authorities; SASL unset means none.
+
+    `instance` is a name no other living member of the group has (a stateful replica's own): with it a member that was
+    killed takes its partitions back at once when it returns. Unset = its partitions wait for `session_timeout_ms`.
+    """
 
     bootstrap: str
     security_protocol: str = "PLAINTEXT"
@@ -39,6 +43,7 @@ class KafkaSettings:
     client_id: str = "ucmesh"
     session_timeout_ms: int = 10_000
     max_poll_interval_ms: int = 300_000
+    instance: str | None = None
 
     @classmethod
     def from_service(cls, settings: ServiceSettings, client_id: str) -> "KafkaSettings":
@@ -84,6 +89,7 @@ def make_consumer(
     consumer = AIOKafkaConsumer(
         **_common(settings),
         group_id=group,
+        group_instance_id=settings.instance,
         enable_auto_commit=False,
         auto_offset_reset="earliest",
         isolation_level="read_uncommitted",
