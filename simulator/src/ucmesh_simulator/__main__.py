@@ -12,6 +12,7 @@ import orjson
 import yaml
 from pydantic import ValidationError
 
+from ucmesh_simulator import persistence
 from ucmesh_simulator.admin.http import install
 from ucmesh_simulator.knobs import KnobError
 from ucmesh_simulator.seed import SeedFile
@@ -27,16 +28,25 @@ def main(argv: list[str] | None = None) -> int:
     token = os.environ.get(ADMIN_TOKEN_VARIABLE, "")
     if not token:
         return _stop(f"set {ADMIN_TOKEN_VARIABLE} to the bearer token of the admin API")
-    world = World(seed=arguments.seed)
     try:
-        if arguments.zero_latency:
-            world.turn({"zero_latency": True})
-        if arguments.seed_file is not None:
-            install(world, SeedFile.model_validate(_read(arguments.seed_file)))
+        world = _world(arguments)
     except (OSError, ValueError, ValidationError, SeedError, KnobError) as wrong:
         return _stop(f"{arguments.seed_file}: {wrong}")
     listeners = Listeners(arguments.host, arguments.port, arguments.admin_port, arguments.certfile, arguments.keyfile)
-    return asyncio.run(_serve(world, listeners, token))
+    return asyncio.run(_serve(world, listeners, token, arguments.state_file))
+
+
+def _world(arguments: argparse.Namespace) -> World:
+    """As it was left, else as seeded."""
+    kept = persistence.load(arguments.state_file) if arguments.state_file is not None else None
+    if kept is not None:
+        return kept
+    world = World(seed=arguments.seed)
+    if arguments.zero_latency:
+        world.turn({"zero_latency": True})
+    if arguments.seed_file is not None:
+        install(world, SeedFile.model_validate(_read(arguments.seed_file)))
+    return world
 
 
 def _arguments(argv: list[str] | None) -> argparse.Namespace:
@@ -51,22 +61,29 @@ def _arguments(argv: list[str] | None) -> argparse.Namespace:
     )
     serve.add_argument("--keyfile", type=Path)
     serve.add_argument("--seed-file", type=Path, help="JSON or YAML")
+    serve.add_argument(
+        "--state-file", type=Path, help="keeps the tenants between runs; once it exists the seed file is not read"
+    )
     serve.add_argument("--seed", default="1", help="makes ids, jitter and chance repeatable")
     serve.add_argument("--zero-latency", action="store_true", help="no delays, no throttling")
     return parser.parse_args(argv)
 
 
-async def _serve(world: World, listeners: Listeners, token: str) -> int:
+async def _serve(world: World, listeners: Listeners, token: str, state_file: Path | None) -> int:
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, stop.set)
     async with running(world, listeners, token) as up:
         _say({"event": "serving", "base_url": up.base_url, "admin_url": up.admin_url, "tenants": len(world.tenants)})
+        saving = asyncio.create_task(persistence.keep_saved(world, state_file)) if state_file is not None else None
         stopped = asyncio.create_task(stop.wait())
         await asyncio.wait([stopped, *up.tasks], return_when=asyncio.FIRST_COMPLETED)
         died = not stopped.done()
         stopped.cancel()
+    if saving is not None:
+        saving.cancel()
+        await asyncio.gather(saving, return_exceptions=True)
     return 1 if died else 0
 
 

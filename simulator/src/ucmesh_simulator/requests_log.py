@@ -43,7 +43,7 @@ class LoggedRequest:
 
 
 class RequestsLog:
-    """Keeps the last `kept_max` requests and counts all of them."""
+    """Keeps the last `kept_max` requests and counts all: `graph POST 201`, `powershell Set-Mailbox 200`."""
 
     def __init__(self, kept_max: int) -> None:
         self._entries: deque[LoggedRequest] = deque(maxlen=kept_max)
@@ -51,7 +51,8 @@ class RequestsLog:
 
     def add(self, entry: LoggedRequest) -> None:
         self._entries.append(entry)
-        self.counts[f"{entry.face} {entry.method} {entry.status}"] += 1
+        what = entry.path.rsplit("/", 1)[-1] if entry.face == "powershell" else entry.method
+        self.counts[f"{entry.face} {what} {entry.status}"] += 1
 
     def entries(self, *, face: str | None = None, limit: int | None = None) -> list[LoggedRequest]:
         found = [entry for entry in self._entries if face is None or entry.face == face]

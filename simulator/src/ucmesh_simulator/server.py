@@ -70,7 +70,7 @@ async def running(world: World, listeners: Listeners, admin_token: str) -> Async
 _COMMON: dict[str, object] = {
     "http": "httptools",
     "loop": "auto",
-    "log_level": "critical",
+    "log_level": "error",
     "access_log": False,
     "server_header": False,
     "date_header": True,
