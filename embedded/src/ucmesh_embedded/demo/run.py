@@ -68,7 +68,6 @@ class Story:
         started = time.monotonic()
         options = Options(
             seed_file=EXAMPLES / "tenants.yaml",
-            simulator_arguments=[],
             environment={"orchestrator": {"ORCHESTRATOR_PATIENCE": PATIENCE}},
         )
         stack = Stack(self._places.home, options)
