@@ -1,7 +1,7 @@
 # How a stub cmdlet reaches the simulator: token by client assertion, one POST per call, error records rebuilt from the answer.
 #
-# Owns: the connection of this process ($script:Connection), its token and the renewal of it. Refuses: plain http, a second
-# tenant while connected, anything when not connected.
+# Owns: the one connection of this process ($script:Connection; connecting again replaces it), its token and the renewal of it.
+# Refuses: plain http, anything when not connected.
 # Environment: UCMESH_SIMULATOR_URL (https base), UCMESH_SIMULATOR_CA (PEM file with the CA of that base).
 
 Set-StrictMode -Version 3
