@@ -1,5 +1,7 @@
 """The HTTP API: intake in its three modes, configuration, lists by key, problem documents."""
 
+import base64
+
 import httpx
 import orjson
 import pytest
@@ -143,6 +145,38 @@ async def test_unknown_things_are_problem_documents(client):
         assert answer.status_code == 404, path
         assert answer.json()["code"].endswith("-not-found")
     assert (await client.get("/people", params={"after": "garbage"})).status_code == 422
+
+
+@pytest.mark.parametrize(
+    ("path", "cursor"),
+    [
+        ("/customers", b'["\\u0000"]'),
+        ("/customers/northwind/numbers", b'["\\u0000"]'),
+        ("/customers/northwind/seats", b'["a", "\\u0000"]'),
+        ("/customers/northwind/history", b'[1180591620717411303424, "a", "b"]'),
+        ("/customers/northwind/history", b'[1, "\\u0000", "b"]'),
+        ("/people", b'["a", "b", "c"]'),
+    ],
+)
+async def test_forged_cursors_are_refused(client, office, path, cursor):
+    await office.open_business()
+    forged = base64.urlsafe_b64encode(cursor).decode()
+    assert (await client.get(path, params={"after": forged})).status_code == 422
+    assert (await client.get(path, params={"after": "x" * 2000})).status_code == 422
+
+
+@pytest.mark.parametrize("path", ["/customers/%00", "/people/%00/%00", "/tenants/%00", "/people?status=%00"])
+async def test_names_that_cannot_exist_are_refused(client, path):
+    assert (await client.get(path)).status_code == 422
+
+
+async def test_a_batch_of_one_bad_event_keeps_it_aside(client, office):
+    await office.open_business()
+    bad = structured()
+    bad["data"]["person"]["surname"] = "M\x00ller"
+    [result] = (await send(client, [bad], BATCH)).json()["results"]
+    assert result["status"] == "dead-lettered"
+    assert "NUL" in result["reason"]
 
 
 async def test_lists_page_by_key(client, office):

@@ -159,11 +159,11 @@ async def test_an_earlier_start_date_replaces_the_scheduled_plan(office):
 
 async def test_what_cannot_be_finished_is_undone_and_nothing_stays_reserved(office):
     await office.open_business()
-    office.tenant.refuses["teams.number.assign"] = "number-taken"
+    office.tenant.refuses["teams.number.assign"] = "licence-missing"
     await office.hr(hr_event())
     await office.run()
     person = await office.person()
-    assert (person.status, person.refusal["code"]) == ("compensated", "number-taken")
+    assert (person.status, person.refusal["code"]) == ("compensated", "licence-missing")
     assert office.tenant.users == {}
     assert await office.rows("SELECT count(*) FROM number WHERE status <> 'available'") == [(0,)]
     assert await office.rows("SELECT count(*) FROM seat_hold") == [(0,)]

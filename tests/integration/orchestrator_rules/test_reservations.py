@@ -4,7 +4,8 @@ import asyncio
 
 import pytest
 
-from orchestrator.application import retry_plan
+from mesh_runtime.errors import Conflict
+from orchestrator.application import free_number, retry_plan
 from orchestrator.domain.plan import Plan
 from orchestrator.domain.ports import PlanningRequest, Refusal
 from support.rules_customer import document, hr_event, observation
@@ -111,6 +112,27 @@ async def test_a_refused_plan_succeeds_once_seats_were_bought(office):
     await retry_plan(office.parts.engine, office.db, person.plan_id)
     await office.run()
     assert (await office.person()).status == "provisioned"
+
+
+async def test_a_number_teams_refuses_is_set_aside_and_the_next_try_gets_another(office):
+    await office.open_business()
+    office.tenant.refuses["teams.number.assign"] = "number-taken"
+    await office.hr(hr_event())
+    await office.run()
+    person = await office.person()
+    assert person.status == "compensated"
+    aside = "SELECT number, status, note IS NOT NULL FROM number WHERE status <> 'available'"
+    assert await office.rows(aside) == [("+41445551000", "used", True)]
+    office.tenant.refuses.clear()
+    await retry_plan(office.parts.engine, office.db, person.plan_id)
+    await office.run()
+    assert (await office.person()).number == "+41445551001"
+    async with office.db.transaction() as tx:
+        await free_number(office.parts.rules, tx, "northwind", "+41445551000")
+    with pytest.raises(Conflict):
+        async with office.db.transaction() as tx:
+            await free_number(office.parts.rules, tx, "northwind", "+41445551001")
+    assert await office.rows(aside) == [("+41445551001", "used", False)]
 
 
 async def test_seats_consumed_are_counted_once_after_the_tenant_was_read_again(office):

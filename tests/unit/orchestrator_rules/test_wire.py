@@ -47,6 +47,8 @@ def test_unknown_fields_are_kept():
         ({"sequence": 2**63}, "/sequence"),
         ({"effective_date": "2026-13-01"}, "/effective_date"),
         ({"effective_date": 20000}, "/effective_date"),
+        ({"effective_date": "0001-01-01"}, "/effective_date"),
+        ({"employee_id": "NW\n1"}, "/employee_id"),
         ({"customer": "North Wind"}, "/customer"),
         ({"employee_id": ""}, "/employee_id"),
         ({"person": None}, "/person"),
@@ -64,6 +66,14 @@ def test_every_bad_field_is_named_at_once():
         read({"customer": "northwind", "person": {"given_name": "Zoë", "country": "Schweiz"}})
     for place in ("/employee_id", "/sequence", "/person/surname", "/person/country"):
         assert place in caught.value.message
+
+
+def test_a_nul_character_is_refused_wherever_it_is_and_a_backslash_is_not():
+    with pytest.raises(InvalidInput, match="NUL"):
+        read(hr_data(attributes={"note": "a\x00b"}))
+    with pytest.raises(InvalidInput, match="NUL"):
+        read(hr_data() | {"customer\x00": 1})
+    assert read(hr_data(attributes={"note": "a\\u0000b"})).facts["attributes"]["note"] == "a\\u0000b"
 
 
 def test_another_type_is_no_hr_event():

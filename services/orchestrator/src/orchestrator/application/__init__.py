@@ -5,6 +5,7 @@ From outside      apply_customer        a customer's configuration
                   preview_plan          what an HR event would do
                   retry_plan, cancel_plan
                   check_tenant          read a tenant now
+                  free_number           offer a number again that was set aside
 From messages     take_replies          adapters' replies move plans on
                   TakeTenantReplies     what a tenant holds
                   take_credential_news  a tenant's certificate works, or not
@@ -25,6 +26,7 @@ from orchestrator.application.cancel_plan import cancel_plan
 from orchestrator.application.check_tenant import check_tenant
 from orchestrator.application.engine_plans import EnginePlans
 from orchestrator.application.fire_timers import fire_timers
+from orchestrator.application.free_number import free_number
 from orchestrator.application.list_plans import list_plans
 from orchestrator.application.observe_tenants import observe_tenants
 from orchestrator.application.plan_engine import PlanEngine
@@ -61,6 +63,7 @@ __all__ = [
     "check_tenant",
     "customer_unknown",
     "fire_timers",
+    "free_number",
     "known_customers",
     "list_plans",
     "observe_tenants",

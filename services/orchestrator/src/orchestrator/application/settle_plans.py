@@ -6,6 +6,7 @@ What counts is what is in place in the tenant, operation by operation, whatever 
     number assigned            -> used            licences assigned -> seats consumed      user there -> name used
     not, and nothing can come  -> back to the pool
     not, but the plan is held  -> stays promised, the plan may still be tried again or cancelled
+    a number Teams refuses     -> set aside, so that the next try and the next person get another one
 """
 
 from collections.abc import Mapping, Sequence
@@ -13,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from orchestrator.application.rules import Rules
 from orchestrator.application.start_people import start_again
+from orchestrator.domain.numbers import SET_ASIDE
 from orchestrator.domain.people import CANCELLED, COMPENSATED, HELD, PROVISIONED, REFUSED
 from orchestrator.domain.plan import OperationState, PlanState
 from orchestrator.domain.ports import Refusal, SettledOperation, SettledPlan
@@ -50,6 +52,8 @@ class SettlePlans:
             seats={plan.plan_id for plan, steps in outcomes if _in_place(steps.get(LICENCES))},
             now=now,
         )
+        refused = {p.plan_id: p.reason for p in settled if p.reason is not None and p.reason.code in SET_ASIDE}
+        await rules.ledgers.set_aside(tx, {i: (SET_ASIDE[r.code], r.message) for i, r in refused.items()}, now)
         await rules.ledgers.release(tx, {plan.plan_id for plan in settled if plan.state is not PlanState.HELD}, now)
         miscounted = {p.tenant_id for p in settled if p.reason is not None and p.reason.code in MISCOUNTED}
         await rules.tenants.observe_soon(tx, miscounted, now)

@@ -3,6 +3,7 @@
     available -> reserved -> used -> cooling -> available
         ^            |                             (cooling: quarantine after a leave)
         +------------+  released by refusal or compensation
+                     '-> used | reserved without a person: set aside, Teams said it cannot be had (see `SET_ASIDE`)
 
 Owns range expansion and the status names. Refuses to choose one for a person: that happens under the tenant's ledger
 lock, lowest free number of the site first. Source: reference domain.md 17.
@@ -17,6 +18,9 @@ NumberType = Literal["DirectRouting", "CallingPlan", "OperatorConnect"]
 NumberStatus = Literal["available", "reserved", "staged", "used", "used-utility", "cooling"]
 
 RANGE_COUNT_MAX = 100_000
+
+# What becomes of a number that Teams refuses: offering it again would refuse the next person too.
+SET_ASIDE: dict[str, NumberStatus] = {"number-taken": "used", "number-unknown": "reserved"}
 
 
 class InvalidNumberError(ValueError):

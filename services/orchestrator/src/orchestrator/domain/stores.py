@@ -215,6 +215,16 @@ class Ledgers(Protocol):
         """Give back what these plans reserved and did not use."""
         ...
 
+    async def set_aside(self, tx: AsyncConnection, numbers: Mapping[UUID, tuple[str, str]], now: datetime) -> None:
+        """Take the numbers these plans reserved out of the offer: by plan, the status and the reason for people."""
+        ...
+
+    async def free_number(self, tx: AsyncConnection, customer: str, number: str, now: datetime) -> str | None:
+        """Offer a number again that nobody holds. Returns its former status, None when there is no such number or
+        somebody holds it.
+        """
+        ...
+
     async def give_back_numbers(self, tx: AsyncConnection, person_ids: Collection[UUID], now: datetime) -> None:
         """Give back numbers people have reserved but not used, when they need others."""
         ...

@@ -49,6 +49,7 @@ class NumberView:
     listed: bool
     employee_id: str | None
     plan_id: UUID | None
+    note: str | None
     changed_at: datetime
 
 

@@ -14,7 +14,7 @@ from fastapi.exceptions import RequestValidationError
 from mesh_runtime.auth import Principal, require
 from mesh_runtime.db import Database
 from mesh_runtime.errors import NotFound
-from mesh_runtime.paging import LIMIT_DEFAULT, After, Limit, Page, decode_cursor, encode_cursor
+from mesh_runtime.paging import LIMIT_DEFAULT, After, Limit, Page, encode_cursor
 from orchestrator.application import FaultyConfiguration, Rules, apply_customer, check_tenant, free_number
 from orchestrator.domain.views import CustomerView, Views
 from orchestrator.entrypoints.customer_models import (
@@ -31,7 +31,7 @@ from orchestrator.entrypoints.customer_models import (
     TenantTestModel,
     tenant_model,
 )
-from orchestrator.entrypoints.parameters import CustomerPath, NameQuery, NumberPath, TenantPath, text_key
+from orchestrator.entrypoints.parameters import CustomerPath, NameQuery, NumberPath, TenantPath, text_key, version_key
 from orchestrator.wire.customer import CustomerDocument, to_rows
 
 Reader = Annotated[Principal, Depends(require("mesh.read"))]
@@ -87,9 +87,9 @@ def _configuration(routes: APIRouter, db: Database, rules: Rules, views: Views, 
     async def list_customers(
         _reader: Reader, after: After = None, limit: Limit = LIMIT_DEFAULT
     ) -> Page[CustomerSummary]:
-        key = text_key(after, 1)
+        (key,) = text_key(after, 1) or (None,)
         async with db.read() as tx:
-            found = await views.customers(tx, after=key[0] if key else None, limit=limit + 1)
+            found = await views.customers(tx, after=key, limit=limit + 1)
         page = found[:limit]
         following = encode_cursor(page[-1].customer) if len(found) > limit else None
         return Page[CustomerSummary](items=[CustomerSummary(**asdict(each)) for each in page], next=following)
@@ -105,11 +105,10 @@ def _configuration(routes: APIRouter, db: Database, rules: Rules, views: Views, 
 
     @routes.get("/{customer}/history", summary="List the versions of a customer's configuration, newest first")
     async def list_history(
-        customer: str, _reader: Reader, after: After = None, limit: Limit = LIMIT_DEFAULT
+        customer: CustomerPath, _reader: Reader, after: After = None, limit: Limit = LIMIT_DEFAULT
     ) -> Page[HistoryModel]:
         """One entry for each row that a version added, changed or removed."""
-        key = decode_cursor(after, (int, str, str)) if after else None
-        before = (int(str(key[0])), str(key[1]), str(key[2])) if key else None
+        before = version_key(after)
         async with db.read() as tx:
             await _customer(views, tx, customer)
             found = await views.history(tx, customer, before=before, limit=limit + 1)
@@ -129,12 +128,10 @@ def _inventory(routes: APIRouter, db: Database, rules: Rules, views: Views) -> N
         limit: Limit = LIMIT_DEFAULT,
     ) -> Page[NumberModel]:
         """In numeric order, with who holds each."""
-        key = text_key(after, 1)
+        (key,) = text_key(after, 1) or (None,)
         async with db.read() as tx:
             await _customer(views, tx, customer)
-            found = await views.numbers(
-                tx, customer, site=site, status=status, after=key[0] if key else None, limit=limit + 1
-            )
+            found = await views.numbers(tx, customer, site=site, status=status, after=key, limit=limit + 1)
         page = found[:limit]
         following = encode_cursor(page[-1].number) if len(found) > limit else None
         return Page[NumberModel](items=[NumberModel(**asdict(each)) for each in page], next=following)
@@ -147,7 +144,7 @@ def _inventory(routes: APIRouter, db: Database, rules: Rules, views: Views) -> N
 
     @routes.get("/{customer}/seats", summary="List a customer's licence pools")
     async def list_seats(
-        customer: str, _reader: Reader, after: After = None, limit: Limit = LIMIT_DEFAULT
+        customer: CustomerPath, _reader: Reader, after: After = None, limit: Limit = LIMIT_DEFAULT
     ) -> Page[SeatModel]:
         """What each pool holds, what the tenant says is in use, and what is promised to plans."""
         key = text_key(after, 2)

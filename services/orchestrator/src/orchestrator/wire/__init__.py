@@ -34,6 +34,7 @@ CREDENTIAL_FAILED = "ucmesh.certs.credential.v1.failed"
 GRAPH_EXECUTE = "ucmesh.graph.operation.v1.execute"
 
 SEQUENCE_MAX = 2**63 - 1
+EARLIEST, LATEST = date(1900, 1, 1), date(2200, 1, 1)
 
 
 Text64 = Annotated[str, StringConstraints(min_length=1, max_length=64)]
@@ -68,9 +69,9 @@ class HrEventData(BaseModel):
     model_config = ConfigDict(extra="allow")
 
     customer: Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9-]{0,62}$")]
-    employee_id: Text64
+    employee_id: Annotated[str, StringConstraints(pattern=r"^[^\x00-\x1f\x7f]{1,64}$")]
     sequence: Annotated[int, Field(ge=0, le=SEQUENCE_MAX, strict=True)]
-    effective_date: Annotated[date, Field(strict=True)] | None = Field(
+    effective_date: Annotated[date, Field(strict=True, ge=EARLIEST, le=LATEST)] | None = Field(
         None, description="Start date in the time zone of the person's site"
     )
     person: PersonData
@@ -90,6 +91,12 @@ def hr_event(event: CloudEvent) -> HrEvent:
 
 def hr_event_of(data: bytes, *, source: str, event_id: str, kind: str, traceparent: str | None = None) -> HrEvent:
     """The same from the data alone. Raises InvalidInput."""
+    if b"\\u0000" in data and _has_nul(orjson.loads(data)):
+        raise InvalidInput(
+            "the event has a NUL character, which no text may contain",
+            code="hr-event-invalid",
+            remedy="Remove it and send or replay the event.",
+        )
     try:
         parsed = HrEventData.model_validate_json(data)
     except ValidationError as error:
@@ -109,6 +116,14 @@ def hr_event_of(data: bytes, *, source: str, event_id: str, kind: str, tracepare
         facts=parsed.person.model_dump(exclude_none=True),
         traceparent=traceparent,
     )
+
+
+def _has_nul(value: Any) -> bool:
+    if isinstance(value, str):
+        return "\x00" in value
+    if isinstance(value, dict):
+        return any(_has_nul(key) or _has_nul(inner) for key, inner in value.items())
+    return isinstance(value, list) and any(_has_nul(inner) for inner in value)
 
 
 def _pointer(path: Sequence[int | str]) -> str:

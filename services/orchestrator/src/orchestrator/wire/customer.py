@@ -14,7 +14,8 @@ from orchestrator.domain.filters import VALUE_LENGTH_MAX, Filter, Row
 from orchestrator.domain.numbers import RANGE_COUNT_MAX, InvalidNumberError, NumberRange, expand, parse
 
 Slug = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9-]{0,62}$")]
-Label = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=256)]
+NO_CONTROL = r"^[^\x00-\x1f\x7f]*$"
+Label = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=256, pattern=NO_CONTROL)]
 Guid = Annotated[
     str,
     BeforeValidator(lambda value: value.lower() if isinstance(value, str) else value),
@@ -67,7 +68,7 @@ class SiteDefaults(_Model):
     """What people of the site get where their profile says nothing."""
 
     teams_policies: Policies = {}
-    business_phone: Annotated[str, StringConstraints(max_length=64)] | None = None
+    business_phone: Annotated[str, StringConstraints(max_length=64, pattern=NO_CONTROL)] | None = None
 
 
 class SiteDocument(_Model):
@@ -78,7 +79,7 @@ class SiteDocument(_Model):
     country: Country
     usage_location: Country
     time_zone: Label = Field(description="IANA name such as Europe/Zurich; start dates begin at its midnight")
-    language: Annotated[str, StringConstraints(max_length=35)] | None = None
+    language: Annotated[str, StringConstraints(max_length=35, pattern=NO_CONTROL)] | None = None
     tenant: Guid
     move: Label | None = None
     defaults: SiteDefaults = SiteDefaults()
@@ -120,7 +121,7 @@ class NumbersDocument(_Model):
 class RowDocument(_Model):
     """One row of a filter; rows are evaluated left to right, `next` joins with the following one."""
 
-    attribute: Annotated[str, StringConstraints(min_length=1, max_length=128)]
+    attribute: Annotated[str, StringConstraints(min_length=1, max_length=128, pattern=NO_CONTROL)]
     condition: Literal["equals", "contains", "regex"]
     value: Annotated[str, StringConstraints(max_length=VALUE_LENGTH_MAX)]
     ignore_case: bool = True

@@ -116,6 +116,23 @@ class DatabaseLedgers:
             await tx.execute(sql.RELEASE_SEATS, ids)
             await tx.execute(sql.RELEASE_NUMBERS, {**ids, "now": now})
 
+    async def set_aside(self, tx: AsyncConnection, numbers: Mapping[UUID, tuple[str, str]], now: datetime) -> None:
+        if numbers:
+            await tx.execute(
+                sql.SET_ASIDE_NUMBERS,
+                {
+                    "now": now,
+                    "plan_ids": list(numbers),
+                    "statuses": [status for status, _ in numbers.values()],
+                    "notes": [note for _, note in numbers.values()],
+                },
+            )
+
+    async def free_number(self, tx: AsyncConnection, customer: str, number: str, now: datetime) -> str | None:
+        found = await tx.execute(sql.FREE_NUMBER, {"customer": customer, "number": number, "now": now})
+        status: str | None = found.scalar_one_or_none()
+        return status
+
     async def give_back_numbers(self, tx: AsyncConnection, person_ids: Collection[UUID], now: datetime) -> None:
         if person_ids:
             await tx.execute(sql.GIVE_BACK_NUMBERS, {"person_ids": list(person_ids), "now": now})

@@ -125,6 +125,16 @@ RELEASE_NUMBERS = text("""
 UPDATE number SET status = 'available', person_id = NULL, plan_id = NULL, changed_at = :now
 WHERE plan_id = ANY (CAST(:plan_ids AS uuid[])) AND status = 'reserved'
 """)
+SET_ASIDE_NUMBERS = text("""
+UPDATE number SET status = s.status, note = s.note, person_id = NULL, plan_id = NULL, changed_at = :now
+FROM unnest(CAST(:plan_ids AS uuid[]), CAST(:statuses AS text[]), CAST(:notes AS text[])) AS s (plan_id, status, note)
+WHERE number.plan_id = s.plan_id AND number.status = 'reserved'
+""")
+FREE_NUMBER = text("""
+UPDATE number SET status = 'available', note = NULL, plan_id = NULL, changed_at = :now
+WHERE customer = :customer AND number = :number AND person_id IS NULL
+RETURNING old.status
+""")
 GIVE_BACK_NUMBERS = text("""
 UPDATE number SET status = 'available', person_id = NULL, plan_id = NULL, changed_at = :now
 WHERE person_id = ANY (CAST(:person_ids AS uuid[])) AND status = 'reserved'

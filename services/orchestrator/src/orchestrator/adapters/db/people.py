@@ -153,8 +153,17 @@ class DatabasePeople:
 
 
 def dump(value: Any) -> str:
-    """JSON text for a jsonb column. PostgreSQL cannot hold NUL, which a name never needs."""
-    return orjson.dumps(value).decode().replace("\\u0000", "")
+    """JSON text for a jsonb column. PostgreSQL cannot hold NUL, which no name or setting needs."""
+    text = orjson.dumps(value)
+    return (orjson.dumps(_without_nul(value)) if b"\\u0000" in text else text).decode()
+
+
+def _without_nul(value: Any) -> Any:
+    if isinstance(value, str):
+        return value.replace("\x00", "")
+    if isinstance(value, Mapping):
+        return {_without_nul(key): _without_nul(inner) for key, inner in value.items()}
+    return [_without_nul(inner) for inner in value] if isinstance(value, list | tuple) else value
 
 
 def dump_refusal(refusal: Refusal | None) -> str | None:

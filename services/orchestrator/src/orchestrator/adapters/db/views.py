@@ -27,7 +27,8 @@ ORDER BY version DESC, kind, name LIMIT :limit
 _TENANTS = text(f"SELECT {TENANT_COLUMNS} FROM tenant WHERE customer = :customer ORDER BY tenant_id")
 _TENANT = text(f"SELECT {TENANT_COLUMNS} FROM tenant WHERE tenant_id = :tenant_id")
 _NUMBERS = text("""
-SELECT n.number, n.site, n.type, n.location_id, n.status, n.listed, p.employee_id, n.plan_id, n.changed_at
+SELECT n.number, n.site, n.type, n.location_id, n.status, n.listed, p.employee_id, n.plan_id, n.note,
+       n.changed_at
 FROM number n LEFT JOIN person p ON p.person_id = n.person_id
 WHERE n.customer = :customer AND (CAST(:site AS text) IS NULL OR n.site = :site)
   AND (CAST(:status AS text) IS NULL OR n.status = :status)

@@ -117,6 +117,7 @@ LEDGERS = (
         listed boolean NOT NULL,
         person_id uuid,
         plan_id uuid,
+        note text,
         changed_at timestamptz NOT NULL,
         PRIMARY KEY (customer, number)
     )
