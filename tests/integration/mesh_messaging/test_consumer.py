@@ -1,9 +1,13 @@
 """The batch consumer on real PostgreSQL and Apache Kafka: every record comes to exactly one end."""
 
+import struct
 from collections import Counter
 from collections.abc import Sequence
 
 import pytest
+from aiokafka import AIOKafkaProducer
+from aiokafka.partitioner import murmur2
+from aiokafka.record.util import calc_crc32c
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -240,3 +244,37 @@ async def dead_count(place: Place, count: int) -> bool:
 
 async def outbox_is_empty(place: Place) -> bool:
     return bool(await place.scalar("SELECT count(*) = 0 FROM outbox"))
+
+
+async def test_a_record_the_client_cannot_decode_does_not_stop_its_partition(place: Place) -> None:
+    for n in range(5):
+        await place.produce([("k", event(n))])
+    await _produce_undecodable(place, "k")
+    await place.produce([("k", event(n)) for n in range(5, 10)])
+    async with running(place.consumer_of().run):
+        await eventually(lambda: effect_count(place, 10), seconds=30, what="what lies behind it")
+        await eventually(place.committed_everything, what="all offsets")
+        await place.produce([("k", event(10))])
+        await eventually(lambda: effect_count(place, 11), what="life goes on")
+    assert await place.effects() == list(range(11))
+    (letter,) = await place.rows("SELECT reason_code, reason, record_offset FROM dead_letter")
+    assert (letter.reason_code, letter.record_offset) == ("unreadable-record", 5)
+    assert "records 5 to 6 " in letter.reason, "two in one batch of their producer"
+
+
+async def _produce_undecodable(place: Place, key: str) -> None:
+    """Two records with a header name that is no UTF-8, as a producer in another language may write it."""
+    producer = AIOKafkaProducer(bootstrap_servers=place.kafka.bootstrap)
+    await producer.start()
+    batch = producer.create_batch()
+    for _ in range(2):
+        batch.append(timestamp=None, key=key.encode(), value=b"{}", headers=[("hé", b"x")])
+    batch.close()
+    encoded = bytearray(batch._build())
+    while (at := encoded.find("é".encode())) >= 0:
+        encoded[at : at + 2] = b"\xff\xfe"
+    struct.pack_into(">I", encoded, 17, calc_crc32c(bytes(encoded[21:])))
+    batch._buffer = bytes(encoded)
+    partition = (murmur2(key.encode()) & 0x7FFFFFFF) % place.partitions
+    await (await producer.send_batch(batch, place.topic, partition=partition))
+    await producer.stop()

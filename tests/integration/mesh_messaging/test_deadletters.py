@@ -127,6 +127,26 @@ async def test_a_replay_that_keeps_failing_climbs_the_ladder_and_opens_the_lette
     assert (letter.reason_code, letter.attempts) == ("throttled", 5), "one before, four on the ladder"
 
 
+async def test_contention_that_never_ends_moves_the_message_on(database: Place) -> None:
+    """A deadlock at every attempt is the message's own: others of the ladder are handled, it takes the next rung."""
+    bad, good = await put(database, n=1), await put(database, n=2, key="other")
+
+    async def contended(tx: AsyncConnection, messages: Sequence[InboundMessage]) -> None:
+        if any(message.event.json()["n"] == 1 for message in messages):
+            raise Unavailable("deadlock", code="database-contention")
+        await write_effects(tx, messages)
+
+    await replay(database, bad)
+    await replay(database, good)
+    stop = asyncio.Event()
+    climbing = asyncio.create_task(timer(database, contended).run(stop))
+    await eventually(lambda: state_is(database, good, "resolved"), what="the other message")
+    await eventually(lambda: state_is(database, bad, "open"), what="the guilty one given up")
+    stop.set()
+    await climbing
+    assert await database.effects() == [2]
+
+
 async def test_a_broken_envelope_can_be_repaired_as_a_whole(database: Place) -> None:
     raw = orjson.dumps({"specversion": "1.0", "source": "/hr", "type": DID, "data": {"n": 3, "key": "k"}})
     letter_id = await put(database, headers=STRUCTURED, value=raw, reason="attribute id is missing")

@@ -3,10 +3,13 @@
 import asyncio
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
+from urllib.parse import urlsplit
 
 import orjson
 import pytest
+from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from aiokafka.errors import KafkaConnectionError, KafkaError
 from sqlalchemy import text
 
@@ -18,7 +21,9 @@ from mesh_messaging.records import RawRecord
 from mesh_messaging.relay import Relay
 from mesh_messaging.schema import SHARD_COUNT
 from mesh_messaging.sending import ClaimedMessage, Sender
+from mesh_runtime.db import Database
 from support.messaging import Place, event, running
+from support.toxic import toxic
 from support.waiting import eventually
 
 pytestmark = [pytest.mark.kafka, pytest.mark.postgres]
@@ -248,3 +253,57 @@ async def delivered(place: Place, count: int) -> bool:
 
 def _claimed(place: Place) -> ClaimedMessage:
     return ClaimedMessage(0, 1, place.topic, b"k", "[]", b"{}")
+
+
+async def test_a_topic_that_allows_less_than_the_default_is_found_out(place: Place) -> None:
+    admin = AIOKafkaAdminClient(bootstrap_servers=place.kafka.bootstrap)
+    await admin.start()
+    await admin.create_topics([NewTopic("ucmesh.narrow.v1", 1, 1, topic_configs={"max.message.bytes": "20000"})])
+    await admin.close()
+    await place.append([("k", event(n, filler="x" * 1_000)) for n in range(100)], topic="ucmesh.narrow.v1")
+    async with running(place.relay().run):
+        await eventually(lambda: outbox_is_empty(place), seconds=25)
+    assert first_occurrences(await place.records("ucmesh.narrow.v1")) == {"k": list(range(100))}
+
+
+async def test_a_broker_that_falls_silent_is_waited_for_and_the_lease_goes_on(place: Place) -> None:
+    """Only one relay's way to the broker is dead: another one takes its shards, and nothing is lost or reordered."""
+    host, _, port = place.kafka.bootstrap.partition(":")
+    async with toxic(host, int(port)) as proxy:
+        cut_off = Relay(place.db, lambda: make_producer(KafkaSettings(f"{host}:{proxy.port}")), lease_seconds=0.5)
+        async with running(cut_off.run):
+            await eventually(lambda: holds_all_shards(place), what="leases")
+            await proxy.down()
+            await place.append([(f"k{n % 4}", event(n, key=f"k{n % 4}")) for n in range(40)])
+            async with running(place.relay(lease_seconds=0.5).run):
+                await eventually(lambda: outbox_is_empty(place), seconds=30)
+    assert first_occurrences(await place.records()) == {f"k{k}": list(range(k, 40, 4)) for k in range(4)}
+
+
+async def test_a_database_cut_off_in_the_middle_loses_nothing(place: Place) -> None:
+    """The answer to a commit may be lost: what was done is not done again, what was not is."""
+    parts = urlsplit(place.url)
+    async with toxic(parts.hostname or "", parts.port or 0) as proxy:
+        url = parts._replace(netloc=f"{parts.username}:{parts.password}@127.0.0.1:{proxy.port}").geturl()
+        shaky = replace(place, db=Database(url), calls=[])
+        async with running(shaky.relay(lease_seconds=0.5).run, shaky.consumer_of(batch_size_max=20).run):
+            await place.append([(f"k{n % 4}", event(n, key=f"k{n % 4}")) for n in range(1_000)])
+            for cut_after_bytes in (20_000, 5_000, 60_000, 1_000):
+                before = len(await place.effects())
+                proxy.cut_after_bytes = cut_after_bytes
+                proxy.reset_all()
+                await asyncio.sleep(0.3)
+                proxy.cut_after_bytes = None
+                await eventually(lambda: progressed(place, before), seconds=20)  # noqa: B023
+            await eventually(lambda: outbox_is_empty(place), seconds=20)
+            await eventually(lambda: effect_count(place, 1_000), seconds=20)
+        await shaky.db.close()
+    assert await place.effects_by_key() == {f"k{k}": list(range(k, 1_000, 4)) for k in range(4)}
+
+
+async def effect_count(place: Place, count: int) -> bool:
+    return len(await place.effects()) >= count
+
+
+async def progressed(place: Place, before: int) -> bool:
+    return len(await place.effects()) > min(before, 999)

@@ -14,7 +14,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from mesh_messaging import metrics, parked
 from mesh_messaging.deadletters_rows import NewDeadLetter, put_many
 from mesh_messaging.dispatch import dispatch
-from mesh_messaging.failures import Failure, classify
+from mesh_messaging.failures import Failure, classify, passes
 from mesh_messaging.inbox import admit_identities
 from mesh_messaging.ladder import AFTER_PARK, BEFORE_PARK, RetryLadder
 from mesh_messaging.message import Delivery, Handler
@@ -22,7 +22,6 @@ from mesh_messaging.parked import KeyPlace, NewParked
 from mesh_runtime import faults
 from mesh_runtime.clock import Clock
 from mesh_runtime.db import Database
-from mesh_runtime.errors import Unavailable
 from mesh_runtime.logs import get_logger
 
 BEFORE_COMMIT = faults.declare("consumer.before_commit", "the batch is handled, its transaction is still open")
@@ -30,8 +29,6 @@ AFTER_COMMIT = faults.declare("consumer.after_commit", "the batch is committed, 
 
 BACKOFF_FIRST_SECONDS = 0.05
 BACKOFF_MAX_SECONDS = 5.0
-TRANSIENT_ATTEMPTS_MAX = 5
-"""After this many repeats against a database that answers, the failure is taken for the batch's own."""
 
 _log = get_logger("mesh_messaging.batch")
 
@@ -64,7 +61,7 @@ class Batches:
                 continue
             metrics.FAILED.labels(self._name, failure.code).inc()
             repeats += 1
-            if verdict is not None or await self._passes(failure, repeats):
+            if verdict is not None or (failure.kind == "transient" and await passes(self._db, repeats)):
                 if stop.is_set():
                     return False
                 await _pause(stop, repeats)
@@ -143,18 +140,6 @@ class Batches:
         await parked.park(tx, self._name, messages, self._clock.now())
         faults.fault_point(AFTER_PARK)
         outcome.parked += len(messages)
-
-    async def _passes(self, failure: Failure, repeats: int) -> bool:
-        """Whether to repeat as it is: nobody's fault, and not the batch that brings the database down every time."""
-        if failure.kind != "transient":
-            return False
-        if repeats < TRANSIENT_ATTEMPTS_MAX:
-            return True
-        try:
-            await self._db.ping()
-        except Unavailable:
-            return True
-        return False
 
     def _report(self, delivery: Delivery, failure: Failure) -> None:
         source, event_id = delivery.identity

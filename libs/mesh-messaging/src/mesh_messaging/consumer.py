@@ -8,6 +8,7 @@ new owner gets the same records and its inbox waits for, and then believes, the 
 """
 
 import asyncio
+import contextlib
 from collections.abc import Callable, Mapping, Sequence
 from datetime import timedelta
 
@@ -20,10 +21,11 @@ from mesh_messaging.batch import Batches
 from mesh_messaging.kafka import KafkaSettings, make_consumer
 from mesh_messaging.ladder import RetryLadder
 from mesh_messaging.ladder_timer import LadderTimer
-from mesh_messaging.message import Handler, InboundMessage, read_delivery
+from mesh_messaging.message import Delivery, Handler, read_delivery
 from mesh_messaging.names import dead_letter_topic
 from mesh_messaging.records import RawRecord
 from mesh_messaging.tracing import batch_span
+from mesh_messaging.unreadable import Unreadable, read_carefully
 from mesh_runtime import faults
 from mesh_runtime.clock import Clock, SystemClock
 from mesh_runtime.db import Database
@@ -41,6 +43,8 @@ BACKOFF_MAX_SECONDS = 5.0
 _log = get_logger("mesh_messaging.consumer")
 
 Polled = Mapping[TopicPartition, Sequence[ConsumerRecord]]
+Offsets = Mapping[TopicPartition, int]
+"""The next offset to read, by partition."""
 
 
 class BatchConsumer:
@@ -98,9 +102,14 @@ class BatchConsumer:
 
     async def _consume(self, stop: asyncio.Event) -> None:
         backoff_seconds = BACKOFF_FIRST_SECONDS
+        careful = False
         while not stop.is_set():
             try:
-                await self._session(stop)
+                await self._session(stop, careful=careful)
+                careful = False
+            except UnicodeDecodeError as error:
+                _log.warning("consumer.unreadable-record", consumer=self._name, reason=str(error))
+                careful = True
             except (KafkaError, OSError, MeshError) as error:
                 _log.warning(
                     "consumer.reconnecting", consumer=self._name, reason=repr(error), backoff_seconds=backoff_seconds
@@ -110,32 +119,57 @@ class BatchConsumer:
             else:
                 backoff_seconds = BACKOFF_FIRST_SECONDS
 
-    async def _session(self, stop: asyncio.Event) -> None:
-        """One life of a Kafka client."""
+    async def _session(self, stop: asyncio.Event, *, careful: bool) -> None:
+        """One life of a Kafka client; a careful one goes through what is there now, past what it cannot decode.
+
+        Raises UnicodeDecodeError for such a record. The client has lost count then, so the next one begins at the
+        committed offsets.
+        """
         listener = _Listener(self._name, self._idle)
         consumer = make_consumer(self._kafka, self._name, self._topics, listener)
         try:
             await consumer.start()
+            if careful:
+                await self._read_carefully(consumer, stop)
+                return
             while not stop.is_set():
                 polled = await consumer.getmany(timeout_ms=POLL_TIMEOUT_MS, max_records=self._batch_size_max)
                 if polled:
-                    await self._take(consumer, polled, stop)
+                    await self._take(consumer, self._read(polled), _offsets(polled), stop)
         finally:
             try:
                 await asyncio.wait_for(consumer.stop(), STOP_WAIT_SECONDS)
             except (TimeoutError, KafkaError, OSError) as error:
                 _log.warning("consumer.stop-failed", consumer=self._name, reason=repr(error))
 
-    async def _take(self, consumer: AIOKafkaConsumer, polled: Polled, stop: asyncio.Event) -> None:
+    async def _read_carefully(self, consumer: AIOKafkaConsumer, stop: asyncio.Event) -> None:
+        places = sorted(consumer.assignment())
+        async for place, found in read_carefully(consumer, places, self._batch_size_max):
+            if isinstance(found, Unreadable):
+                await self._take(consumer, [found.delivery()], {place: found.following}, stop)
+            else:
+                await self._take(consumer, self._read({place: found}), _offsets({place: found}), stop)
+            if stop.is_set():
+                return
+
+    def _read(self, polled: Polled) -> list[Delivery]:
+        received_at = self._clock.now()
+        return [read_delivery(_raw(record), received_at) for records in polled.values() for record in records]
+
+    async def _take(
+        self, consumer: AIOKafkaConsumer, deliveries: Sequence[Delivery], offsets: Offsets, stop: asyncio.Event
+    ) -> None:
         self._idle.clear()
         try:
-            if await self._settle_while_polling(consumer, polled, stop):
-                await self._commit_offsets(consumer, polled)
+            if await self._settle_while_polling(consumer, deliveries, stop):
+                await self._commit_offsets(consumer, offsets)
         finally:
             self._idle.set()
 
-    async def _settle_while_polling(self, consumer: AIOKafkaConsumer, polled: Polled, stop: asyncio.Event) -> bool:
-        settling = asyncio.create_task(self._settle(polled, stop), name=f"settle-{self._name}")
+    async def _settle_while_polling(
+        self, consumer: AIOKafkaConsumer, deliveries: Sequence[Delivery], stop: asyncio.Event
+    ) -> bool:
+        settling = asyncio.create_task(self._settle(deliveries, stop), name=f"settle-{self._name}")
         keepalive_seconds = min(self._kafka.max_poll_interval_ms / 4_000, 5.0)
         try:
             while not (await asyncio.wait({settling}, timeout=keepalive_seconds))[0]:
@@ -147,16 +181,13 @@ class BatchConsumer:
                 await asyncio.wait({settling})
             _resume(consumer)
 
-    async def _settle(self, polled: Polled, stop: asyncio.Event) -> bool:
-        received_at = self._clock.now()
-        deliveries = [read_delivery(_raw(record), received_at) for records in polled.values() for record in records]
-        messages: list[InboundMessage] = [delivery.message for delivery in deliveries if delivery.message is not None]
+    async def _settle(self, deliveries: Sequence[Delivery], stop: asyncio.Event) -> bool:
+        messages = [delivery.message for delivery in deliveries if delivery.message is not None]
         metrics.BATCH_SIZE.labels(self._name).observe(len(deliveries))
         with batch_span(self._name, messages), metrics.BATCH_SECONDS.labels(self._name).time():
             return await self._batches.settle(deliveries, stop)
 
-    async def _commit_offsets(self, consumer: AIOKafkaConsumer, polled: Polled) -> None:
-        offsets = {place: records[-1].offset + 1 for place, records in polled.items()}
+    async def _commit_offsets(self, consumer: AIOKafkaConsumer, offsets: Offsets) -> None:
         owned = consumer.assignment()
         mine = {place: offset for place, offset in offsets.items() if place in owned}
         try:
@@ -181,6 +212,9 @@ class _Listener(ConsumerRebalanceListener):  # type: ignore[misc]
         self._idle = idle
 
     async def on_partitions_revoked(self, revoked: set[TopicPartition]) -> None:
+        for place in revoked:
+            with contextlib.suppress(KeyError):
+                metrics.LAG.remove(self._name, place.topic, str(place.partition))
         try:
             await asyncio.wait_for(self._idle.wait(), REVOKE_WAIT_SECONDS)
         except TimeoutError:
@@ -209,6 +243,10 @@ def _for_assigned(consumer: AIOKafkaConsumer, act: Callable[..., None]) -> None:
     except IllegalStateError:
         # A rebalance took the partitions meanwhile: nothing is left to pause.
         return
+
+
+def _offsets(polled: Polled) -> Offsets:
+    return {place: records[-1].offset + 1 for place, records in polled.items()}
 
 
 def _raw(record: ConsumerRecord) -> RawRecord:

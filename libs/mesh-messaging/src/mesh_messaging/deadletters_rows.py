@@ -15,7 +15,7 @@ from mesh_messaging.deadletters_sql import INSERT, REOPEN
 from mesh_messaging.envelope import DATA_BYTES_MAX, CloudEvent, InvalidEnvelope, format_time, from_record
 from mesh_messaging.failures import Failure
 from mesh_messaging.names import dead_letter_topic
-from mesh_messaging.outbox import append_raw
+from mesh_messaging.outbox import append_raw, record_bytes
 from mesh_messaging.records import RawRecord, digest, dump_headers
 from mesh_runtime import faults
 from mesh_runtime.clock import Clock, IdGenerator, SystemClock, Uuid7Ids
@@ -123,7 +123,7 @@ def _reopen_row(letter: NewDeadLetter, now: datetime) -> dict[str, Any]:
 
 
 def _announcement(consumer: str, letter_id: uuid.UUID, letter: NewDeadLetter, now: datetime) -> RawRecord:
-    """The record as it was, plus why and where it is kept; a value too large to send again stays in the table only."""
+    """The record as it was, plus why and where it is kept; what is too large to send again stays in the table only."""
     raw = letter.raw
     facts = {
         "mesh_dead_letter_id": str(letter_id),
@@ -137,11 +137,11 @@ def _announcement(consumer: str, letter_id: uuid.UUID, letter: NewDeadLetter, no
         "mesh_attempts": str(letter.attempts),
         "mesh_at": format_time(now),
     }
-    value = raw.value
-    if value is not None and len(value) > DATA_BYTES_MAX:
-        value = None
-        facts["mesh_value_bytes"] = str(len(raw.value or b""))
-    headers = (*raw.headers, *((name, fact.encode()) for name, fact in facts.items()))
+    value, original = raw.value, raw.headers
+    if record_bytes(raw) > DATA_BYTES_MAX:
+        value, original = None, ()
+        facts["mesh_record_bytes"] = str(record_bytes(raw))
+    headers = (*original, *((name, fact.encode()) for name, fact in facts.items()))
     # A record needs a key or a value.
     key = raw.key if raw.key is not None or value is not None else b""
     return RawRecord(dead_letter_topic(raw.topic, consumer), -1, -1, key, headers, value)

@@ -23,6 +23,7 @@ from mesh_runtime.settings import ServiceSettings
 BATCH_BYTES_MAX = 960_000
 """Largest record batch of one partition in bytes; below Apache Kafka's default `message.max.bytes` of 1,048,588."""
 REQUEST_TIMEOUT_MS = 10_000
+METADATA_AGE_MS = 30_000
 POLL_SECONDS = 0.1
 
 
@@ -97,6 +98,8 @@ def make_consumer(
         heartbeat_interval_ms=max(settings.session_timeout_ms // 4, 250),
         max_poll_interval_ms=settings.max_poll_interval_ms,
         request_timeout_ms=REQUEST_TIMEOUT_MS,
+        # Topics that are created later, or get more partitions, are noticed within this time.
+        metadata_max_age_ms=METADATA_AGE_MS,
     )
     consumer.subscribe(list(topics), listener=listener)
     return consumer

@@ -18,7 +18,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from mesh_messaging import deadletters, inbox, metrics, parked
 from mesh_messaging.deadletters_rows import NewDeadLetter, put_many
 from mesh_messaging.dispatch import dispatch
-from mesh_messaging.failures import Failure, classify
+from mesh_messaging.failures import Failure, classify, passes
 from mesh_messaging.ladder import AFTER_COMMIT, BEFORE_COMMIT, RetryLadder
 from mesh_messaging.message import Delivery, Handler, InboundMessage, read_delivery
 from mesh_messaging.parked import ParkedMessage
@@ -36,6 +36,8 @@ WAIT_SECONDS_MAX = 1.0
 """A replay or another process's parked message is seen after at most this time."""
 WAIT_SECONDS_MIN = 0.01
 PRUNE_SECONDS = 600.0
+PRUNE_COUNT_MAX = 100
+"""Most rounds of forgetting at a time, of 10,000 rows each."""
 
 _log = get_logger("mesh_messaging.ladder")
 
@@ -69,6 +71,7 @@ class LadderTimer:
         self._inbox_keep = inbox_keep
         self._pruned_at: float | None = None
         self._taken: list[ParkedMessage] = []
+        self._repeats = 0
 
     async def run(self, stop: asyncio.Event) -> None:
         """Until `stop`; a database that is away is waited for."""
@@ -95,10 +98,13 @@ class LadderTimer:
             failure = await self._attempt(part, None)
             taken += len(self._taken) if part.head_ids is None else 0
             if failure is None:
+                self._repeats = 0
                 continue
             metrics.FAILED.labels(self._name, failure.code).inc()
             if failure.kind == "transient":
-                return 0
+                self._repeats += 1
+                if await passes(self._db, self._repeats):
+                    return 0
             heads = tuple(dict.fromkeys(message.head_id for message in self._taken))
             if len(heads) > 1:
                 middle = len(heads) // 2
@@ -199,6 +205,8 @@ class LadderTimer:
         now = self._clock.monotonic()
         if self._pruned_at is not None and now - self._pruned_at < PRUNE_SECONDS:
             return
-        async with self._db.transaction() as tx:
-            await inbox.prune(tx, self._name, self._clock.now() - self._inbox_keep)
+        for _ in range(PRUNE_COUNT_MAX):
+            async with self._db.transaction() as tx:
+                if not await inbox.prune(tx, self._name, self._clock.now() - self._inbox_keep):
+                    break
         self._pruned_at = now

@@ -22,6 +22,8 @@ CHANNEL = "ucmesh_outbox"
 """The PostgreSQL notification channel that wakes the relays of this database."""
 KEY_BYTES_MAX = 1_024
 """Longest key of a message, in bytes."""
+RECORD_BYTES_MAX = 950_000
+"""Largest record, headers and key included, in bytes; a larger one would be refused by the broker for ever."""
 
 BEFORE_APPEND = faults.declare("outbox.before_append", "the use case has decided, nothing is in the outbox yet")
 AFTER_APPEND = faults.declare("outbox.after_append", "the outbox rows are written, the transaction is still open")
@@ -51,22 +53,28 @@ class OutboundMessage:
 async def append(tx: AsyncConnection, messages: Sequence[OutboundMessage]) -> None:
     """Write the messages in the caller's transaction, in one statement, and wake the relays when it commits.
 
-    Raises TooLarge for a payload beyond DATA_BYTES_MAX and InvalidInput for a key that is empty or beyond
-    KEY_BYTES_MAX.
+    Raises TooLarge for a payload beyond DATA_BYTES_MAX or a record beyond RECORD_BYTES_MAX, and InvalidInput for a key
+    that is empty or beyond KEY_BYTES_MAX.
     """
     if not messages:
         return
     keys = [_key(message) for message in messages]
-    headers = [orjson.dumps(header_pairs(message.event)).decode() for message in messages]
+    headers = [_headers(message) for message in messages]
     await _write(
         tx, [message.topic for message in messages], keys, headers, [message.event.data for message in messages]
     )
 
 
 async def append_raw(tx: AsyncConnection, records: Sequence[RawRecord]) -> None:
-    """Write records byte by byte as they are (dead letters are announced this way). Keyless ones have no order."""
+    """Write records byte by byte as they are (dead letters are announced this way). Keyless ones have no order.
+
+    Raises TooLarge for a record beyond RECORD_BYTES_MAX.
+    """
     if not records:
         return
+    for record in records:
+        if record_bytes(record) > RECORD_BYTES_MAX:
+            raise TooLarge(f"a record for {record.topic} is larger than {RECORD_BYTES_MAX} bytes")
     headers = [dump_headers(record.headers) for record in records]
     topics = [record.topic for record in records]
     await _write(tx, topics, [record.key for record in records], headers, [record.value for record in records])
@@ -84,6 +92,19 @@ def _key(message: OutboundMessage) -> bytes:
     if len(message.event.data) > DATA_BYTES_MAX:
         raise TooLarge(f"the payload of {message.event.type} is larger than {DATA_BYTES_MAX} bytes")
     return key
+
+
+def record_bytes(record: RawRecord) -> int:
+    """Bytes of key, value and headers."""
+    headers = sum(len(name.encode()) + len(value or b"") for name, value in record.headers)
+    return len(record.key or b"") + len(record.value or b"") + headers
+
+
+def _headers(message: OutboundMessage) -> str:
+    headers = orjson.dumps(header_pairs(message.event))
+    if len(headers) + len(message.event.data) > RECORD_BYTES_MAX:
+        raise TooLarge(f"a record of {message.event.type} is larger than {RECORD_BYTES_MAX} bytes")
+    return headers.decode()
 
 
 async def _write(

@@ -19,9 +19,10 @@ import time
 import uuid
 from collections.abc import Sequence
 
+import asyncpg
 from aiokafka.errors import KafkaError
 from sqlalchemy import text
-from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from mesh_messaging import leases, metrics
@@ -44,7 +45,6 @@ BACKOFF_MAX_SECONDS = 5.0
 MEASURE_SECONDS = 5.0
 DEPTH_COUNT_MAX = 100_000
 """The depth is not counted beyond this."""
-CLAIM_BYTES_MAX = 32 * 1024 * 1024
 SHARD_BATCH_SIZE_MIN = 50
 
 _CLAIM = text("""
@@ -69,6 +69,8 @@ SELECT (SELECT count(*) FROM (SELECT 1 FROM outbox LIMIT :count_max) AS counted)
             SELECT h.created_at FROM outbox_lease AS l CROSS JOIN LATERAL (
                 SELECT created_at FROM outbox WHERE shard = l.shard ORDER BY id LIMIT 1) AS h) AS heads) AS age_seconds
 """)
+
+_DATABASE_ERRORS = (SQLAlchemyError, asyncpg.PostgresError, asyncpg.InterfaceError, OSError)
 
 _log = get_logger("mesh_messaging.relay")
 
@@ -111,7 +113,7 @@ class Relay:
                     self._wake.clear()
                     try:
                         taken = await self.relay_once()
-                    except (MeshError, DBAPIError, KafkaError, OSError) as error:
+                    except (MeshError, KafkaError, *_DATABASE_ERRORS) as error:
                         _log.warning("relay.waiting", reason=repr(error), backoff_seconds=backoff_seconds)
                         await self._pause(stop, backoff_seconds)
                         backoff_seconds = min(backoff_seconds * 2, BACKOFF_MAX_SECONDS)
@@ -128,7 +130,7 @@ class Relay:
     async def relay_once(self) -> int:
         """Claim, send and delete one batch; returns how many messages were taken out of the outbox.
 
-        Raises Unavailable, DBAPIError, KafkaError or OSError with the rows kept.
+        Raises KafkaError, OSError or an error of the database, with the rows kept.
         """
         await self._keep_leases()
         await self._measure()
@@ -220,5 +222,5 @@ class Relay:
         try:
             async with self._db.engine.begin() as connection:
                 await leases.leave(connection, self._id)
-        except (DBAPIError, OSError) as error:
+        except _DATABASE_ERRORS as error:
             _log.info("relay.leases-not-returned", relay=self._id, reason=repr(error))

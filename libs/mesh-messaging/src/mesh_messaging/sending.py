@@ -12,7 +12,7 @@ from functools import lru_cache
 from typing import Any
 
 from aiokafka import AIOKafkaProducer
-from aiokafka.errors import KafkaError, UnknownTopicOrPartitionError
+from aiokafka.errors import KafkaError, MessageSizeTooLargeError, UnknownTopicOrPartitionError
 from aiokafka.partitioner import murmur2
 
 from mesh_messaging import metrics
@@ -56,6 +56,7 @@ class Sender:
     def __init__(self, factory: ProducerFactory) -> None:
         self._factory = factory
         self._producer: AIOKafkaProducer | None = None
+        self._batch_counts_max: dict[str, int] = {}
 
     async def send(self, messages: Sequence[ClaimedMessage]) -> SendResult:
         """Send in the given order per key and wait for all acknowledgements. Raises KafkaError or OSError when no
@@ -131,14 +132,19 @@ class Sender:
     ) -> Sequence[ClaimedMessage]:
         batch: Any = producer.create_batch()
         fitting = 0
-        for message in messages:
+        for message in messages[: self._batch_counts_max.get(topic)]:
             headers = load_headers(message.headers)
             if batch.append(timestamp=None, key=message.key, value=message.value, headers=headers) is None:
                 break
             fitting += 1
         batch.close()
         acknowledged = await producer.send_batch(batch, topic, partition=partition)
-        await acknowledged
+        try:
+            await acknowledged
+        except MessageSizeTooLargeError:
+            # The topic allows less than the brokers' default: find by halving what it takes.
+            self._batch_counts_max[topic] = max(fitting // 2, 1)
+            raise
         return messages[:fitting]
 
 
