@@ -76,14 +76,14 @@ async def _serve(world: World, listeners: Listeners, token: str, state_file: Pat
         loop.add_signal_handler(number, stop.set)
     async with running(world, listeners, token) as up:
         _say({"event": "serving", "base_url": up.base_url, "admin_url": up.admin_url, "tenants": len(world.tenants)})
-        saving = asyncio.create_task(persistence.keep_saved(world, state_file)) if state_file is not None else None
         stopped = asyncio.create_task(stop.wait())
-        await asyncio.wait([stopped, *up.tasks], return_when=asyncio.FIRST_COMPLETED)
+        work = [*up.tasks]
+        if state_file is not None:
+            work.append(asyncio.create_task(persistence.keep_saved(world, state_file, stop)))
+        await asyncio.wait([stopped, *work], return_when=asyncio.FIRST_COMPLETED)
         died = not stopped.done()
-        stopped.cancel()
-    if saving is not None:
-        saving.cancel()
-        await asyncio.gather(saving, return_exceptions=True)
+        stop.set()
+        await asyncio.gather(*work[len(up.tasks) :])
     return 1 if died else 0
 
 

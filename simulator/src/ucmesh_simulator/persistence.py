@@ -9,13 +9,14 @@ import asyncio
 import io
 import pickle
 import sys
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 from cryptography import x509
 from cryptography.hazmat.primitives import serialization
-from cryptography.hazmat.primitives.asymmetric import rsa
 
+from ucmesh_simulator.identity.signing import TokenSigner
 from ucmesh_simulator.world import World
 
 FORMAT = "ucmesh-simulator-state-1"
@@ -48,18 +49,17 @@ def save(world: World, file: Path) -> None:
     part.replace(file)
 
 
-async def keep_saved(world: World, file: Path) -> None:
-    """Until cancelled: saves when requests changed something since the last time, and once more at the end."""
+async def keep_saved(world: World, file: Path, stop: asyncio.Event) -> None:
+    """Until `stop`: saves when requests changed something since the last time, and once more at the end."""
     saved = -1
-    try:
-        while True:
-            seen = _activity(world)
-            if seen != saved:
-                save(world, file)
-                saved = seen
-            await asyncio.sleep(SAVE_SECONDS)
-    finally:
-        save(world, file)
+    while not stop.is_set():
+        seen = _activity(world)
+        if seen != saved:
+            save(world, file)
+            saved = seen
+        with suppress(TimeoutError):
+            await asyncio.wait_for(stop.wait(), SAVE_SECONDS)
+    save(world, file)
 
 
 def _activity(world: World) -> int:
@@ -71,21 +71,15 @@ def _say_unreadable(file: Path, reason: str) -> None:
 
 
 class _Pickler(pickle.Pickler):
-    """Certificates and keys go as PEM."""
+    """Certificates go as PEM. Signing keys stay: tokens of an earlier process are refused and asked for again."""
 
     def reducer_override(self, obj: object) -> Any:
         if isinstance(obj, x509.Certificate):
             return _certificate, (obj.public_bytes(serialization.Encoding.PEM),)
-        if isinstance(obj, rsa.RSAPrivateKey):
-            encryption = serialization.NoEncryption()
-            pem = obj.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, encryption)
-            return _key, (pem,)
+        if isinstance(obj, TokenSigner):
+            return TokenSigner, ()
         return NotImplemented
 
 
 def _certificate(pem: bytes) -> x509.Certificate:
     return x509.load_pem_x509_certificate(pem)
-
-
-def _key(pem: bytes) -> Any:
-    return serialization.load_pem_private_key(pem, None)

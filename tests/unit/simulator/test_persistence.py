@@ -1,6 +1,7 @@
 """The state file: what was saved comes back, and what cannot be read is said and passed over."""
 
 import pickle
+from dataclasses import fields
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from cryptography.x509.oid import NameOID
 
 from ucmesh_simulator import persistence
 from ucmesh_simulator.admin.http import install
+from ucmesh_simulator.requests_log import LoggedRequest
 from ucmesh_simulator.seed import SeedFile
 from ucmesh_simulator.world import World
 
@@ -58,8 +60,15 @@ def seeded() -> World:
     return world
 
 
+def logged() -> LoggedRequest:
+    values = {field.name: None for field in fields(LoggedRequest)}
+    return LoggedRequest(**{**values, "at": "", "face": "graph", "method": "POST", "path": "/users", "status": 201})
+
+
 def test_a_saved_world_comes_back_with_its_people_certificates_and_chance(tmp_path: Path) -> None:
     world, file = seeded(), tmp_path / "state"
+    token = world.signer.sign({"aud": "x"})
+    world.tenants[TENANT].requests.add(logged())
     persistence.save(world, file)
     again = persistence.load(file)
     assert again is not None
@@ -71,6 +80,8 @@ def test_a_saved_world_comes_back_with_its_people_certificates_and_chance(tmp_pa
     (former,) = before.applications.values()
     assert [key.certificate for key in app.keys] == [key.certificate for key in former.keys]
     assert before.new_id() == after.new_id()
+    assert again.signer.read(token, {}) is None, "a former process's token is not accepted"
+    assert after.requests.counts == before.requests.counts
     assert file.stat().st_mode & 0o077 == 0
 
 
