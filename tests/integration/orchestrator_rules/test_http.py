@@ -228,6 +228,19 @@ async def test_a_preview_writes_nothing(client, office):
     assert unknown.status_code == 404
 
 
+async def test_a_preview_of_somebody_finished_is_an_empty_plan_on_what_was_read(client, office):
+    await office.open_business()
+    await send(client, structured())
+    await office.run()
+    same = (await client.post("/plans/preview", json={"customer": "northwind", "event": hr_data()})).json()
+    assert same["operations"] == []
+    assert same["observed_at"] is not None
+    other = hr_data(sequence=2, job_title="Lead")
+    changed = (await client.post("/plans/preview", json={"customer": "northwind", "event": other})).json()
+    assert [operation["key"] for operation in changed["operations"]] == ["user", "verify-entra"]
+    assert (await office.person()).facts.get("job_title") is None
+
+
 async def test_a_tenant_is_tested_and_shows_what_it_may_do(client, office):
     await office.open_business()
     office.clock.advance(1)

@@ -46,8 +46,7 @@ class PreviewPerson:
                 "Look at the tenant's state and reason.",
             )
         person_id = await rules.people.assume(tx, arrived, now)
-        person = (await rules.people.load(tx, [person_id]))[0]
         await rules.people.place(tx, {person_id: replace(standing, plan_stage="observing")}, now)
-        observed = (person.observed or {}).get("entra") or NOBODY
-        request = PlanningRequest(standing.plan_id, person_id, observed)
-        return PreviewSubject(request, standing.site, standing.profile, person.observed_at)
+        seen, seen_at = await rules.people.last_seen(tx, person_id)
+        request = PlanningRequest(standing.plan_id, person_id, seen or NOBODY)
+        return PreviewSubject(request, standing.site, standing.profile, seen_at)

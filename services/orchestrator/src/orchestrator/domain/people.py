@@ -52,10 +52,7 @@ class Person:
     replan: bool = False
     upn: str | None = None
     user_id: str | None = None
-    desired: Mapping[str, Any] | None = None
     provisioned: Mapping[str, Any] | None = None
-    observed: Mapping[str, Any] | None = None
-    observed_at: datetime | None = None
 
     @property
     def attributes(self) -> dict[str, str]:

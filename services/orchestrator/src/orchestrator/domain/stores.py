@@ -129,6 +129,10 @@ class People(Protocol):
         """Lock and load people who wait for a tenant that is ready now, passing by those others hold."""
         ...
 
+    async def last_seen(self, tx: AsyncConnection, person_id: UUID) -> tuple[Mapping[str, Any] | None, datetime | None]:
+        """What was last read of the person in Entra ID, and when."""
+        ...
+
     async def users(self, tx: AsyncConnection, keys: Collection[PersonKey]) -> Mapping[PersonKey, tuple[str, str]]:
         """(user id, UPN) of those who have been proved."""
         ...

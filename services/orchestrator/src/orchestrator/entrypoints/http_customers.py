@@ -47,13 +47,14 @@ Seal = Callable[[str, str], str]
 def router(db: Database, rules: Rules, views: Views, seal: Seal) -> APIRouter:
     """Routes under `/customers`; scopes mesh.read, mesh.write, mesh.admin."""
     routes = APIRouter(prefix="/customers", tags=["customers"])
-    _configuration(routes, db, rules, views, seal)
+    _applying(routes, db, rules, seal)
+    _configuration(routes, db, views)
     _inventory(routes, db, rules, views)
     _tests(routes, db, rules)
     return routes
 
 
-def _configuration(routes: APIRouter, db: Database, rules: Rules, views: Views, seal: Seal) -> None:
+def _applying(routes: APIRouter, db: Database, rules: Rules, seal: Seal) -> None:
     @routes.put("/{customer}", summary="Apply a customer's configuration")
     async def apply(customer: CustomerPath, document: CustomerDocument, admin: Admin) -> AppliedModel:
         """Applies the whole document; what it no longer names is removed. Applying it again changes nothing.
@@ -83,6 +84,8 @@ def _configuration(routes: APIRouter, db: Database, rules: Rules, views: Views, 
             registering=sorted(applied.registering),
         )
 
+
+def _configuration(routes: APIRouter, db: Database, views: Views) -> None:
     @routes.get("", summary="List customers")
     async def list_customers(
         _reader: Reader, after: After = None, limit: Limit = LIMIT_DEFAULT

@@ -103,6 +103,10 @@ class DatabasePeople:
     async def waiting(self, tx: AsyncConnection, count_max: int) -> list[Person]:
         return [_person(row) for row in await tx.execute(sql.WAITING, {"count_max": count_max})]
 
+    async def last_seen(self, tx: AsyncConnection, person_id: UUID) -> tuple[Mapping[str, Any] | None, datetime | None]:
+        row = (await tx.execute(sql.LAST_SEEN, {"person_id": person_id})).one()
+        return (None if row.entra is None else orjson.loads(row.entra)), row.observed_at
+
     async def users(self, tx: AsyncConnection, keys: Collection[PersonKey]) -> Mapping[PersonKey, tuple[str, str]]:
         if not keys:
             return {}
@@ -202,7 +206,7 @@ def _known(arrived: Person, row: Row[Any]) -> Person:
 
 
 _make_person: Callable[..., Person] = Person
-_JSON = ("facts", "provisioned", "observed")
+_JSON = ("facts", "provisioned")
 
 
 def _person(row: Row[Any]) -> Person:

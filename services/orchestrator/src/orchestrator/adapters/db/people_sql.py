@@ -56,8 +56,7 @@ ON CONFLICT DO NOTHING
 
 _COLUMNS = """
 person_id, customer, employee_id, sequence, effective_date, facts::text AS facts, traceparent, status, site, profile,
-tenant_id, plan_id, plan_stage, replan, upn, user_id, provisioned::text AS provisioned, observed::text AS observed,
-observed_at
+tenant_id, plan_id, plan_stage, replan, upn, user_id, provisioned::text AS provisioned
 """
 
 LOAD = text(f"""
@@ -75,6 +74,10 @@ WHERE person_id = ANY (ARRAY(
 )) AND status = 'waiting'
 ORDER BY customer, employee_id
 FOR NO KEY UPDATE SKIP LOCKED
+""")
+
+LAST_SEEN = text("""
+SELECT (observed->'entra')::text AS entra, observed_at FROM person WHERE person_id = :person_id
 """)
 
 USERS = text("""
