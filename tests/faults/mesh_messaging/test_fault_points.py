@@ -104,10 +104,7 @@ async def test_killed_at(place: Place, point: str) -> None:
     ("point", "hit"),
     [
         ("consumer.after_commit", 3),
-        ("consumer.before_commit", 4),
-        ("db.after_commit", 9),
         ("ladder.after_commit", 2),
-        ("ladder.after_park", 2),
         ("relay.after_send", 2),
     ],
 )
