@@ -4,12 +4,13 @@
 
 A plan has an observe operation and 8 more (the shape of a joiner). One transition = one reply taken, what follows
 decided, written and put into the outbox. PostgreSQL commits synchronously to disk; planner, settlement and adapters
-cost nothing here. The measured plans are the same number in both runs; the others only lie there, in flight.
+cost nothing here. The measured plans are the same number in both databases, the others only lie there, in flight; both
+are measured in turns, so that a busy machine slows both.
 
     core       transitions per second of the decision alone, in memory
     batch      transitions per second in transactions of `--batch` replies, and CPU of this process for each
     single     milliseconds (median) of a transaction that takes one reply
-    memory     resident memory of this process after each run
+    memory     the process's largest resident memory after its plans were put in flight
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ import resource
 import statistics
 import tempfile
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -203,70 +204,103 @@ class Bench:
             await take_replies(self.engine, tx, replies)
         return time.perf_counter() - began
 
-    async def run(self, plan_ids: Sequence[UUID], batch: int) -> tuple[int, float, float]:
-        """These plans to their ends; returns replies taken, seconds spent on them and seconds of our own CPU."""
-        taken, spent, cpu = 0, 0.0, 0.0
-        while True:
-            ready = [reply for plan_id in plan_ids for reply in self.pending.pop(plan_id, [])]
-            if not ready:
-                return taken, spent, cpu
+    async def run(self, plan_ids: Sequence[UUID], batch: int) -> AsyncIterator[tuple[int, float, float]]:
+        """These plans to their ends; yields replies taken, seconds and seconds of our own CPU after every batch."""
+        while ready := [reply for plan_id in plan_ids for reply in self.pending.pop(plan_id, [])]:
             random.shuffle(ready)
             for place in range(0, len(ready), batch):
                 part = ready[place : place + batch]
                 before = time.process_time()
-                spent += await self.take(part)
-                cpu += time.process_time() - before
-                taken += len(part)
+                seconds = await self.take(part)
+                cpu = time.process_time() - before
                 await self.collect()
+                yield len(part), seconds, cpu
 
 
-@dataclass(frozen=True, slots=True)
-class Result:
+@dataclass(slots=True)
+class Side:
+    """One database with so many plans in flight, and what was measured on it."""
+
     in_flight: int
-    rate: float
-    cpu_us: float
-    single_ms: float
+    bench: Bench
+    kept: list[Reply]
+    plans: list[UUID]
     memory_mib: float
+    batches: list[tuple[int, float, float]]
+    singles: list[float]
+
+    def rate(self) -> float:
+        return sum(count for count, _, _ in self.batches) / sum(seconds for _, seconds, _ in self.batches)
+
+    def cpu_us(self) -> float:
+        return sum(cpu for *_, cpu in self.batches) / sum(count for count, *_ in self.batches) * 1e6
+
+    def single_ms(self) -> float:
+        return statistics.median(self.singles) * 1000
 
 
-async def measure(url: str, in_flight: int, measured: int, batch: int) -> Result:
+async def prepare(url: str, in_flight: int, measured: int, batch: int) -> Side:
     await migrations.upgrade(url, "orchestrator")
     db = Database(url, pool_size_max=2, application_name="bench")
     rules, clock, ids = Rules(), SystemClock(), Uuid7Ids()
     messages = OutboxPlanMessages(ids=ids, clock=clock)
     bench = Bench(db, PlanEngine(DatabasePlanRows(), messages, rules, rules, rules, rules, clock, ids), {})
-    others = await bench.start(in_flight)
-    await _in_the_middle(bench, others, batch)
+    kept = await _in_flight(bench, in_flight, batch)
     plans = await bench.start(measured)
-    taken, spent, cpu = await bench.run(plans, batch)
-    singles = [await bench.take([bench.pending[plan_id][0]]) for plan_id in random.sample(others, SINGLE_COUNT)]
-    async with db.read() as tx:
-        ended = (await tx.execute(text("SELECT count(*) FROM plan WHERE state = 'succeeded'"))).scalar_one()
-    assert ended == measured, f"{ended} of {measured} ended"
-    await db.close()
     memory_mib = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-    return Result(in_flight, taken / spent, cpu / taken * 1e6, statistics.median(singles) * 1000, memory_mib)
+    return Side(in_flight, bench, kept, plans, memory_mib, [], [])
 
 
-async def _in_the_middle(bench: Bench, plan_ids: Sequence[UUID], batch: int) -> None:
-    """The other plans have a user and wait for three replies."""
-    for _ in range(2):
-        ready = [reply for plan_id in plan_ids for reply in bench.pending.pop(plan_id, [])]
-        for place in range(0, len(ready), batch):
-            await bench.take(ready[place : place + batch])
-            await bench.collect()
+async def measure(few: Side, many: Side, batch: int) -> None:
+    """In turns, batch by batch, so that whatever else this machine does falls on both."""
+    runs = [(side, side.bench.run(side.plans, batch)) for side in (few, many)]
+    while runs:
+        for side, run in list(runs):
+            done = await anext(run, None)
+            if done is None:
+                runs.remove((side, run))
+            else:
+                side.batches.append(done)
+    for small, large in zip(few.kept, many.kept, strict=True):
+        few.singles.append(await few.bench.take([small]))
+        many.singles.append(await many.bench.take([large]))
+    for side in (few, many):
+        async with side.bench.db.read() as tx:
+            ended = (await tx.execute(text("SELECT count(*) FROM plan WHERE state = 'succeeded'"))).scalar_one()
+        assert ended == len(side.plans), f"{ended} of {len(side.plans)} ended"
+        await side.bench.db.close()
 
 
-async def measure_both(wanted: argparse.Namespace) -> tuple[Result, Result]:
+async def _in_flight(bench: Bench, count: int, batch: int) -> list[Reply]:
+    """Plans that have a user and wait for three replies; returns one of the replies of some of them.
+
+    Made in portions and forgotten here, so that the memory of this process is the engine's and not the benchmark's.
+    """
+    kept: list[Reply] = []
+    for place in range(0, count, START_SIZE):
+        plan_ids = await bench.start(min(START_SIZE, count - place))
+        for _ in range(2):
+            ready = [reply for plan_id in plan_ids for reply in bench.pending.pop(plan_id, [])]
+            for part in range(0, len(ready), batch):
+                await bench.take(ready[part : part + batch])
+                await bench.collect()
+        left = random.sample(plan_ids, max(SINGLE_COUNT * len(plan_ids) // count, 1))
+        kept += [bench.pending[plan_id][0] for plan_id in left]
+        bench.pending.clear()
+    return kept
+
+
+async def measure_both(wanted: argparse.Namespace) -> tuple[Side, Side]:
     """Few and many on one server, each in a database of its own."""
     cache = Places.of(ROOT / ".ucmesh").cache
     server = PostgresServer(PostgresSettings(wanted.folder / "postgres", cache, wanted.folder / "postgres.log"))
     await server.start()
     try:
         few, many = [
-            await measure(await server.ensure_database(f"bench_{count}", "bench"), count, wanted.measured, wanted.batch)
+            await prepare(await server.ensure_database(f"bench_{count}", "bench"), count, wanted.measured, wanted.batch)
             for count in (wanted.few, wanted.many)
         ]
+        await measure(few, many, wanted.batch)
         return few, many
     finally:
         server.kill()
@@ -283,10 +317,10 @@ async def main(folder: Path) -> None:
     few, many = await measure_both(wanted)
     for each in (few, many):
         print(
-            f"{each.in_flight:7,} in flight: batch {each.rate:8,.0f} transitions/s, CPU {each.cpu_us:4.0f} us each   "
-            f"single {each.single_ms:6.2f} ms   memory {each.memory_mib:4.0f} MiB"
+            f"{each.in_flight:7,} in flight: batch {each.rate():8,.0f} transitions/s, "
+            f"CPU {each.cpu_us():4.0f} us each   single {each.single_ms():6.2f} ms   memory {each.memory_mib:4.0f} MiB"
         )
-    print(f"ratio    batch {many.rate / few.rate:.2f}   single {many.single_ms / few.single_ms:.2f}")
+    print(f"ratio    batch {many.rate() / few.rate():.2f}   single {many.single_ms() / few.single_ms():.2f}")
 
 
 if __name__ == "__main__":

@@ -35,7 +35,7 @@ class DatabasePlanRows:
 
     async def load(self, tx: AsyncConnection, plan_ids: Collection[UUID]) -> list[LoadedPlan]:
         """Plans locked in the order of their ids, then their operations."""
-        return await _with_operations(tx, (await tx.execute(sql.LOCK_PLANS, {"plan_ids": list(plan_ids)})).all())
+        return await _with_operations(tx, (await tx.execute(sql.LOCK_PLANS, {"plan_ids": sorted(plan_ids)})).all())
 
     async def claim_due(self, tx: AsyncConnection, now: datetime, count_max: int) -> list[LoadedPlan]:
         """The longest overdue plans that nobody else holds."""

@@ -15,11 +15,12 @@ OPERATION_COLUMNS = """id, plan_id, round, position, key, target, failure, depen
        undo_from, nudges, operation_id, in_flight, changed, due_at, ready_at, finished_at, output::text, undo::text,
        error::text, request_ids"""
 
+# LATERAL keeps the planner from reading the whole table for a large batch, with whatever statistics it has; plans are
+# locked in the order they are given in.
 LOCK_PLANS = text(f"""
-SELECT {PLAN_COLUMNS}
-FROM plan WHERE plan_id = ANY (CAST(:plan_ids AS uuid[]))
-ORDER BY plan_id
-FOR UPDATE
+SELECT p.*
+FROM unnest(CAST(:plan_ids AS uuid[])) AS wanted (plan_id),
+LATERAL (SELECT {PLAN_COLUMNS} FROM plan WHERE plan.plan_id = wanted.plan_id FOR UPDATE) AS p
 """)
 
 CLAIM_DUE = text(f"""
@@ -31,8 +32,9 @@ FOR UPDATE SKIP LOCKED
 """)
 
 LOAD_OPERATIONS = text(f"""
-SELECT {OPERATION_COLUMNS}
-FROM operation WHERE plan_id = ANY (CAST(:plan_ids AS uuid[]))
+SELECT o.*
+FROM unnest(CAST(:plan_ids AS uuid[])) AS wanted (plan_id),
+LATERAL (SELECT {OPERATION_COLUMNS} FROM operation WHERE operation.plan_id = wanted.plan_id OFFSET 0) AS o
 """)
 
 INSERT_PLANS = text("""
