@@ -82,6 +82,11 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         item.add_marker(pytest.mark.xdist_group(group))
 
 
+def pytest_make_parametrize_id(val: object) -> str | None:
+    """Functions by their name, not their address: parallel workers have to agree on the names of tests."""
+    return getattr(val, "__name__", None) if callable(val) else None
+
+
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     """Say how many tests ran on each real part, and why the others did not."""
     ran: Counter[str] = Counter()
