@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from aiokafka import AIOKafkaProducer
 
-from support.joiners import Office, cloudevent
+from support.joiners import NORTHWIND, Office, cloudevent
 
 pytestmark = [pytest.mark.kafka, pytest.mark.postgres, pytest.mark.timeout(300)]
 
@@ -153,6 +153,27 @@ def test_an_undone_joiner_leaves_nothing_behind(office: Office) -> None:
     held = list(office.api.get("/customers/northwind/numbers", params={"limit": 500}).json()["items"])
     assert all(number["employee_id"] != data["employee_id"] for number in held)
     office.until(lambda: _free_seats(office, "SPE_E5") == seats, "the seat to be free again")
+
+
+def test_an_undone_joiner_can_be_retried_once_the_cause_is_gone(office: Office) -> None:
+    document = office.document("northwind")
+    document["profiles"][1]["teams_policies"] = {"TeamsCallingPolicy": "Only-This-Test"}
+    office.api.put("/customers/northwind", json=document).raise_for_status()
+    data = office.person(department="Field Sales")
+    office.send(data)
+    person = office.wait(data)
+    assert person["status"] == "compensated", person["reason"]
+    policy = {"type": "TeamsCallingPolicy", "name": "Only-This-Test"}
+    office.simulator.post(f"/_sim/tenants/{NORTHWIND}/policies", json=policy).raise_for_status()
+    office.simulator.post("/_sim/clock", json={"advance_seconds": 600}).raise_for_status()
+    office.api.post(f"/plans/{person['plan_id']}/retry").raise_for_status()
+    office.until(
+        lambda: office.wait(data)["status"] == "provisioned",
+        "the retried plan",
+        lambda: str(office.wait(data)["reason"]),
+    )
+    assert len(office.users(data)) == 1
+    office.api.put("/customers/northwind", json=office.document("northwind")).raise_for_status()
 
 
 def test_a_preview_writes_nothing_and_shows_the_plan(office: Office) -> None:

@@ -42,6 +42,24 @@ async def test_a_user_is_made_once_and_undone(rig: Rig, tenant: Tenant) -> None:
     assert gone["changed"] is False
 
 
+async def test_an_undone_account_that_still_holds_its_address_comes_back(rig: Rig, tenant: Tenant) -> None:
+    params = ensure(tenant, "ada", department="IT", mailNickname="ada")
+    first = await rig.succeed(tenant, "user.ensure", params)
+    user_id = first["output"]["user_id"]
+    await rig.succeed(
+        tenant,
+        "licence.assign",
+        {"user_id": user_id, "add": [{"skuId": sku_of(tenant, "SPE_E5")["skuId"], "disabledPlans": []}], "remove": []},
+    )
+    assert [mailbox["user_id"] for mailbox in tenant.state("mailboxes")] == [user_id]
+    await rig.undo(tenant, first)
+    again = await rig.succeed(tenant, "user.ensure", ensure(tenant, "ada", department="Sales", mailNickname="ada"))
+    assert again["output"]["user_id"] == user_id
+    assert user_of(tenant, user_id)["department"] == "Sales"
+    await rig.undo(tenant, again)
+    assert tenant.state("users") == []
+
+
 async def test_an_account_of_the_same_employee_is_adopted_and_given_back(rig: Rig, tenant: Tenant) -> None:
     body = tenant.user_body("ada", employeeId="NW-ada", department="Sales")
     user_id = tenant.graph().post("/users", json=body).json()["id"]
