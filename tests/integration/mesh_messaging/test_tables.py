@@ -166,6 +166,23 @@ async def test_shards_are_shared_fairly_and_given_back(database: Place) -> None:
     assert [await keep("b"), await keep("c")] == [8, 8]
 
 
+async def test_a_relay_that_stalls_while_sharing_out_holds_up_nobody(database: Place) -> None:
+    async with database.db.transaction() as tx:
+        await leases.keep(tx, "a", 0.3)
+    async with database.db.engine.connect() as stalled:
+        await leases.keep(stalled, "b", 0.3)
+        async with database.db.transaction() as tx:
+            share = await leases.keep(tx, "c", 5)
+        assert share.relay_count == 0, "told to ask again"
+
+        async def taken() -> bool:
+            async with database.db.transaction() as tx:
+                return len((await leases.keep(tx, "c", 5)).shards) == 16
+
+        await eventually(taken, what="the stalled one thrown out, its lease taken")
+        await stalled.invalidate()
+
+
 async def test_more_relays_than_shards_is_no_error(database: Place) -> None:
     for _ in range(2):
         for n in range(20):

@@ -124,7 +124,7 @@ class LadderTimer:
         handled: dict[str, int] = {}
         try:
             async with self._db.transaction() as tx:
-                self._taken = await self._lease(tx, part)
+                self._taken = replays_alone(await self._lease(tx, part))
                 if not self._taken:
                     return None
                 deliveries = [read_delivery(m.raw, m.parked_at, m.attempts + 1) for m in self._taken]
@@ -210,3 +210,21 @@ class LadderTimer:
                 if not await inbox.prune(tx, self._name, self._clock.now() - self._inbox_keep):
                     break
         self._pruned_at = now
+
+
+def replays_alone(taken: Sequence[ParkedMessage]) -> list[ParkedMessage]:
+    """The part to handle now: the first message alone if a person replays it, else all up to such messages.
+
+    So what becomes of a replay is known for sure, also where a handler deals with the bad ones among many by
+    itself. The rest stays due.
+    """
+    if taken and taken[0].dead_letter_id is not None:
+        return [taken[0]]
+    kept: list[ParkedMessage] = []
+    closed: set[int] = set()
+    for message in taken:
+        if message.dead_letter_id is not None:
+            closed.add(message.head_id)
+        if message.head_id not in closed:
+            kept.append(message)
+    return kept

@@ -12,8 +12,12 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from mesh_messaging.schema import SHARD_COUNT
 
-# Serialises the sharing-out of one database, so that two relays do not count each other's leases halfway.
-_LOCK = text("SELECT pg_advisory_xact_lock(hashtext('ucmesh_outbox_lease'))")
+# Serialises the sharing-out of one database, so that two relays do not count each other's leases halfway. A relay that
+# stalls in here is thrown out by the server after the length of a lease.
+_LOCK = text("""
+SELECT pg_try_advisory_xact_lock(hashtext('ucmesh_outbox_lease')) AS mine,
+       set_config('idle_in_transaction_session_timeout', :milliseconds, true)
+""")
 
 _PRESENT = text("""
 WITH gone AS (
@@ -34,7 +38,8 @@ RETURNING shard
 _TAKE = text("""
 UPDATE outbox_lease SET relay = :relay, expires_at = now() + make_interval(secs => :seconds)
 WHERE shard IN (
-    SELECT shard FROM outbox_lease WHERE relay IS NULL OR expires_at < now() ORDER BY shard LIMIT :count
+    SELECT shard FROM outbox_lease WHERE relay IS NULL OR expires_at < now()
+    ORDER BY shard LIMIT :count FOR UPDATE SKIP LOCKED
 )
 RETURNING shard
 """)
@@ -49,7 +54,7 @@ _LEAVE = text("DELETE FROM outbox_relay WHERE relay = :relay")
 
 @dataclass(frozen=True, slots=True)
 class Share:
-    """Shards held, and how many relays share the outbox."""
+    """Shards held, and how many relays share the outbox; 0 when another relay was sharing out, so ask again soon."""
 
     shards: tuple[int, ...]
     relay_count: int
@@ -60,7 +65,10 @@ async def keep(tx: AsyncConnection, relay: str, seconds: float) -> Share:
 
     Shards beyond the fair share are given back at once; free and expired ones are taken up to it.
     """
-    await tx.execute(_LOCK)
+    is_mine = (await tx.execute(_LOCK, {"milliseconds": str(round(seconds * 1_000))})).one().mine
+    if not is_mine:
+        held = await tx.execute(_MINE, {"relay": relay, "seconds": seconds})
+        return Share(tuple(sorted(held.scalars())), 0)
     await tx.execute(_PRESENT, {"relay": relay, "seconds": seconds})
     relay_count = max((await tx.execute(_LIVE)).scalar_one(), 1)
     share = -(-SHARD_COUNT // relay_count)
@@ -76,6 +84,5 @@ async def keep(tx: AsyncConnection, relay: str, seconds: float) -> Share:
 
 async def leave(tx: AsyncConnection, relay: str) -> None:
     """Give everything back, so that others need not wait for the lease to run out."""
-    await tx.execute(_LOCK)
     await tx.execute(_GIVE_BACK, {"relay": relay, "shards": list(range(SHARD_COUNT))})
     await tx.execute(_LEAVE, {"relay": relay})

@@ -97,7 +97,7 @@ class Relay:
         self._lease_seconds = lease_seconds
         self._id = relay_id or f"{socket.gethostname()}:{os.getpid()}:{uuid.uuid4().hex[:8]}"
         self._share = leases.Share((), 0)
-        self._kept_at = float("-inf")
+        self._keep_at = float("-inf")
         self._measured_at = float("-inf")
         self._held: dict[str, tuple[float, float]] = {}
         self._wake = asyncio.Event()
@@ -169,11 +169,11 @@ class Relay:
     async def _keep_leases(self) -> None:
         # Between batches only: a shard is never given away while something of it is on its way.
         now = time.monotonic()
-        if now - self._kept_at < self._lease_seconds / 5:
+        if now < self._keep_at:
             return
         async with self._db.engine.begin() as connection:
             share = await leases.keep(connection, self._id, self._lease_seconds)
-        self._kept_at = now
+        self._keep_at = now + (self._lease_seconds / 5 if share.relay_count else self._poll_seconds)
         if share.shards != self._share.shards:
             _log.info("relay.shards", relay=self._id, shards=len(share.shards), relays=share.relay_count)
         self._share = share
