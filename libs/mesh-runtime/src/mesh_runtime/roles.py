@@ -6,6 +6,7 @@ Owns signals, the event loop and the exit code. Refuses half-dead processes: whe
 from __future__ import annotations
 
 import asyncio
+import gc
 import signal
 import sys
 from collections.abc import Awaitable, Callable, Coroutine, Iterator, Sequence
@@ -21,6 +22,9 @@ from mesh_runtime.settings import SettingsError
 
 KNOWN_ROLES = ("api", "consumer", "relay", "worker")
 CANCEL_SECONDS = 5.0
+
+GC_THRESHOLDS = (50_000, 20, 50)
+"""Batches make many short-lived objects and no cycles; the default thresholds spend a large share of a batch's CPU."""
 
 EXIT_FAILED = 1
 EXIT_SETTINGS = 2
@@ -61,6 +65,7 @@ async def run_roles(roles: Sequence[Role], *, drain_seconds: float = 10, stop: a
         _log.warning("faults.armed", names=armed)
     with _signals(stop, hurry):
         tasks = {asyncio.create_task(_run(role, stop), name=role.name): role for role in roles}
+        _spare_the_collector()
         _log.info("roles.started", roles=[role.name for role in roles])
         stopping = asyncio.create_task(stop.wait())
         try:
@@ -74,6 +79,13 @@ async def run_roles(roles: Sequence[Role], *, drain_seconds: float = 10, stop: a
     if first is not None:
         raise first
     _log.info("roles.stopped")
+
+
+def _spare_the_collector() -> None:
+    """What was loaded until now stays for good: it is not looked through again."""
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(*GC_THRESHOLDS)
 
 
 def main(run: Callable[[], Coroutine[Any, Any, int | None]]) -> int:

@@ -29,7 +29,6 @@ COMPLETED_TYPES = ("ucmesh.graph.operation.v1.completed", "ucmesh.pwsh.operation
 SOURCE = "/orchestrator"
 REQUEST_ID_LENGTH_MAX = 100
 _UNPRINTABLE = re.compile(r"[^\x20-\x7e]")
-NO_TENANT = "00000000-0000-0000-0000-000000000000"
 
 
 class Undo(BaseModel):
@@ -126,12 +125,12 @@ def to_command(command: Command, event_id: UUID, now: datetime) -> OutboundMessa
 
 
 def to_plan_event(notice: Notice, event_id: UUID, now: datetime) -> OutboundMessage:
-    """The plan event of a notice. A plan that was refused before a tenant was chosen names the nil tenant."""
+    """The plan event of a notice. A plan that was refused before a tenant was chosen names none."""
     plan, reason = notice.plan, notice.reason
     data: Mapping[str, Any] = {
         "plan_id": str(plan.plan_id),
         "customer": plan.customer,
-        "tenant_id": plan.tenant_id or NO_TENANT,
+        "tenant_id": plan.tenant_id or None,
         "employee_id": plan.employee_id,
         "kind": plan.kind,
         "state": plan.state.value,
