@@ -44,7 +44,7 @@ class Script:
     folder: Path
 
     def command(self) -> HostCommand:
-        return HostCommand((sys.executable, "-S", "-E", str(HOST)), {"SCRIPTED_HOST_FOLDER": str(self.folder)})
+        return HostCommand((sys.executable, "-S", "-E", str(HOST), str(self.folder)))
 
     def users(self, **users: Mapping[str, Any]) -> None:
         (self.folder / "users.json").write_text(json.dumps(users))

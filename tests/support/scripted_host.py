@@ -1,6 +1,6 @@
-"""A session host that does what a test wants: speaks the gateway's protocol, keeps users in a file, misbehaves on demand.
+"""A session host that does what a test wants: speaks the gateway's protocol, keeps users in a file, misbehaves.
 
-Run as a program; only the standard library, so it starts fast. The folder named by SCRIPTED_HOST_FOLDER holds
+Run as a program with a folder; only the standard library, so it starts fast. The folder holds
 
     users.json    identity (lower case) -> properties, shared by all processes of a test, under a lock
     faults.json   [{"cmdlet", "n" (1-based, counted over all processes), "do", ...}]
@@ -20,7 +20,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-FOLDER = Path(os.environ.get("SCRIPTED_HOST_FOLDER", "."))
+FOLDER = Path(sys.argv[1]) if len(sys.argv) > 1 else Path()
 NOT_FOUND = {"message": 'Management object not found for identity "{}".', "fqid": "NotFound", "type": "Exception"}
 HELD: list[bytearray] = []
 

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from mesh_runtime import telemetry
+from pwsh_gateway import main
 from pwsh_gateway.application.follow_controls import FollowControls
 from support.gateway import (
     NUMBER,
@@ -363,8 +364,6 @@ async def test_settings_survive_and_an_unknown_one_does_no_harm(gateway: Gateway
 async def test_edited_error_rules_are_used_and_not_overwritten_at_the_next_start(
     gateway: Gateway, script: Script
 ) -> None:
-    from pwsh_gateway import main  # noqa: PLC0415
-
     await gateway.give_credential()
     replace = main.ReplaceRules(
         gateway.parts.stored_settings, gateway.parts.bell, gateway.db.transaction, gateway.parts.clock

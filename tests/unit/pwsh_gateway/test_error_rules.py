@@ -1,3 +1,4 @@
+# ruff: noqa: E501 - a table is read by its lines
 """The shipped error rules against the texts Microsoft is known to answer, and what may stand in a table."""
 
 from typing import Any
@@ -13,11 +14,11 @@ from pwsh_gateway.domain.protocol import CmdletError
 RULES, DIGEST = shipped.error_rules()
 TEAMS: Module = "MicrosoftTeams"
 EXCHANGE: Module = "ExchangeOnlineManagement"
-NOT_FOUND = "Ex6F9304|Microsoft.Exchange.Configuration.Tasks.ManagementObjectNotFoundException|The operation couldn't be performed because object 'x' couldn't be found on 'AM0PR'."  # noqa: E501
-FORBIDDEN = '{"code":"Forbidden","message":"You are not authorized to perform this action","action":"Please refer to documentation. CorrelationId: 5b1f0f51-6f1c-4a53-9a43-7f9b1c9d2a10","errorCode":40301}'  # noqa: E501
-GRAPH = "Error occurred while executing  Code: Forbidden Message: Missing role permissions on the request. HttpStatusCode: Forbidden"  # noqa: E501
-ON_PREMISES = "The user already has a telephone number set in the on-premises Active Directory and synchronized to the cloud. To manage this"  # noqa: E501
-SCOPE = "The operation on mailbox \"x\" failed because it's out of the current user's write scope. The action 'Set-Mailbox' can't be performed on the object 'x' because the object is being synchronized from your on-premises organization."  # noqa: E501
+NOT_FOUND = "Ex6F9304|Microsoft.Exchange.Configuration.Tasks.ManagementObjectNotFoundException|The operation couldn't be performed because object 'x' couldn't be found on 'AM0PR'."
+FORBIDDEN = '{"code":"Forbidden","message":"You are not authorized to perform this action","action":"Please refer to documentation. CorrelationId: 5b1f0f51-6f1c-4a53-9a43-7f9b1c9d2a10","errorCode":40301}'
+GRAPH = "Error occurred while executing  Code: Forbidden Message: Missing role permissions on the request. HttpStatusCode: Forbidden"
+ON_PREMISES = "The user already has a telephone number set in the on-premises Active Directory and synchronized to the cloud. To manage this"
+SCOPE = "The operation on mailbox \"x\" failed because it's out of the current user's write scope. The action 'Set-Mailbox' can't be performed on the object 'x' because the object is being synchronized from your on-premises organization."
 
 
 def error(message: str = "", **fields: Any) -> CmdletError:
@@ -149,7 +150,7 @@ def test_request_ids_are_found() -> None:
             FORBIDDEN,
             details="request-id: 5B1F0F51-6f1c-4a53-9a43-7f9b1c9d2a10 RequestId: 00000000-0000-4000-8000-000000000001",
         )
-    ) == (  # noqa: E501
+    ) == (
         "5b1f0f51-6f1c-4a53-9a43-7f9b1c9d2a10",
         "00000000-0000-4000-8000-000000000001",
     )

@@ -25,7 +25,8 @@ PROBLEM = Problem("unavailable", "not now", retryable=True)
 def operation(attempts: int = 1, seconds_left: float = 600, intent: Intent | None = None) -> Operation:
     return Operation(
         operation_id=uuid.UUID(int=1), seq=1, operation="teams.number.assign", version=1,
-        stream=Stream("t", "MicrosoftTeams"), target="zoe", params=PARAMS, deadline=NOW + timedelta(seconds=seconds_left),
+        stream=Stream("t", "MicrosoftTeams"), target="zoe", params=PARAMS,
+        deadline=NOW + timedelta(seconds=seconds_left),
         reply_to="ucmesh.orchestrator.replies.v1", plan_id=None, lane="normal", traceparent=None, attempts=attempts,
         received_at=NOW, started_at=NOW, intent=intent,
     )  # fmt: skip

@@ -1,3 +1,4 @@
+# ruff: noqa: E501 - a table is read by its lines
 """The life of a session, as scripts: events in, state and actions out. The clock is a number."""
 
 from collections.abc import Sequence
@@ -46,7 +47,7 @@ def invoke(request_id: str, timeout: float = 30) -> Invoked:
 
 
 def answered(request_id: str, **body: Any) -> FrameSeen:
-    return FrameSeen({"id": request_id, "ok": True, "output": [], **body})
+    return FrameSeen({"id": request_id, "ok": True, "output": [], "tenant_id": TENANT, **body})
 
 
 UP: list[Event | float] = [Opened(), connected()]
@@ -88,6 +89,7 @@ CASES = [
     Case("drains after the host had to stop a cmdlet", [*BUSY, TIMED_OUT, Released()], "draining"),
     Case("is killed when it answers for another tenant", [*BUSY, answered("r1", tenant_id=OTHER)], "dead", "tenant-mismatch", None, True),
     Case("is killed when the host reports another tenant", [*BUSY, MISMATCH], "dead", "tenant-mismatch", None, True),
+    Case("is killed when a result does not name its tenant", [*BUSY, answered("r1", tenant_id=None)], "dead", "tenant-mismatch", None, True),
     Case("takes an answer that names its own tenant", [*BUSY, answered("r1", tenant_id=TENANT.upper())], "busy"),
     Case("ends when idle too long", [*UP, 101, Ticked()], "draining", sent=["connect", "exit"]),
     Case("does not end while it is young and used", [*UP, 99, Ticked()], "idle"),

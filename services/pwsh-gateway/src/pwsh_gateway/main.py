@@ -10,12 +10,14 @@ import uuid
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from fastapi import FastAPI
+
 from mesh_messaging.consumer import BatchConsumer
 from mesh_messaging.deadletters_http import router as dead_letters_router
 from mesh_messaging.kafka import KafkaSettings
 from mesh_messaging.relay import Relay
 from mesh_runtime import logs, migrations, telemetry
-from mesh_runtime.auth import TokenVerifier
+from mesh_runtime.auth import TokenVerifier, Verifier
 from mesh_runtime.clock import SystemClock, Uuid7Ids
 from mesh_runtime.db import Database
 from mesh_runtime.health import Health
@@ -101,8 +103,15 @@ def build(settings: GatewaySettings) -> Parts:
 
 
 def api_role(parts: Parts, health: Health) -> Role:
+    """The management API, served."""
+    settings, app = parts.settings, build_api(parts, parts.verifier, health)
+    cert, key = settings.http_cert_file, settings.http_key_file
+    return Role("api", Server(app, settings.http_host, settings.http_port, cert, key).run)
+
+
+def build_api(parts: Parts, verifier: Verifier, health: Health) -> FastAPI:
     """The management API."""
-    settings, transactions = parts.settings, parts.db.transaction
+    transactions = parts.db.transaction
     api = http.Management(
         read=parts.db.read,
         sessions=parts.sessions,
@@ -114,17 +123,13 @@ def api_role(parts: Parts, health: Health) -> Role:
         replace_rules=ReplaceRules(parts.stored_settings, parts.bell, transactions, parts.clock),
         terminate=TerminateSession(parts.sessions, parts.bell, transactions),
     )
-    app = create_app(
+    return create_app(
         title="ucmesh PowerShell gateway",
         version=VERSION,
         description="The only place that runs Teams and Exchange Online cmdlets: sessions, execution log, settings.",
-        verifier=parts.verifier,
+        verifier=verifier,
         health=health,
         routers=[*http.routers(api), dead_letters_router(parts.db)],
-    )
-    return Role(
-        "api",
-        Server(app, settings.http_host, settings.http_port, settings.http_cert_file, settings.http_key_file).run,
     )
 
 

@@ -41,6 +41,9 @@ class GatewayConfig:
     session_connect_seconds_max: float = _number(120, 1, 900, "time to start and to connect")
     container_memory_mb_max: int = _number(8192, 100, 1_048_576, "all sessions of this replica together")
     execution_seconds_max: float = _number(600, 1, 900, "time for one cmdlet")
+    execution_hang_grace_seconds: float = _number(
+        10, 0.1, 300, "beyond its time, until the session of a cmdlet is killed"
+    )
     execution_days_kept: int = _number(30, 1, 3650, "age at which execution log rows go")
     visit_operations_max: int = _number(20, 1, 200, "operations of one target in one visit")
     operation_days_kept: int = _number(30, 1, 3650, "age at which finished operations go")
@@ -86,6 +89,7 @@ class GatewayConfig:
             executions_max=self.session_executions_max,
             memory_soft_bytes=self.session_memory_soft_mb * MB,
             memory_hard_bytes=self.session_memory_hard_mb * MB,
+            hang_grace_seconds=self.execution_hang_grace_seconds,
         )
 
     def retry_policy(self) -> RetryPolicy:

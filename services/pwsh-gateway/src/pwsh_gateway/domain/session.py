@@ -149,7 +149,10 @@ class Session:
         if isinstance(answer, Raised) and answer.error.fqid == TENANT_MISMATCH:
             return True
         tenant = body.get("tenant_id")
-        return tenant is not None and str(tenant).lower() != self.tenant_id
+        if tenant is None:
+            # An error may come before the host could tell; a result never does.
+            return body.get("ok") is True
+        return str(tenant).lower() != self.tenant_id
 
     def _reserve(self) -> list[Action]:
         if not self.usable():

@@ -82,7 +82,7 @@ def _sessions(api: Management) -> APIRouter:
             found = await api.sessions.page(
                 tx, tenant_id=tenant_id, module=module, state=state, after=key, limit=limit + 1
             )
-        following = encode_cursor(found[limit - 1].record.session_id) if len(found) > limit else None
+        following = encode_cursor(str(found[limit - 1].record.session_id)) if len(found) > limit else None
         return Page(items=[session_view(item) for item in found[:limit]], next=following)
 
     @router.get("/{session_id}", summary="Show one session")
@@ -117,7 +117,7 @@ def _executions(api: Management) -> APIRouter:
         key = _key(after)
         async with api.read() as tx:
             found = await api.log.page(tx, session_id=session_id, operation_id=operation_id, after=key, limit=limit + 1)
-        following = encode_cursor(found[limit - 1].execution_id) if len(found) > limit else None
+        following = encode_cursor(str(found[limit - 1].execution_id)) if len(found) > limit else None
         return Page(items=[execution_view(item) for item in found[:limit]], next=following)
 
     @router.get("/{execution_id}", summary="Show one execution")
