@@ -102,7 +102,12 @@ class Rig:
     async def certificate(self, tenant: Tenant) -> tuple[uuid.UUID, str]:
         """A delivered certificate, and its base64 DER for registering it."""
         key, certificate = make_certificate("ucmesh")
-        plaintext = {"certificate_pem": pem_of(certificate), "private_key_pem": private_pem(key), "pfx": "", "password": ""}
+        plaintext = {
+            "certificate_pem": pem_of(certificate),
+            "private_key_pem": private_pem(key),
+            "pfx": "",
+            "password": "",
+        }
         credential_id = await self.credential(tenant, plaintext, "certificate")
         return credential_id, "".join(pem_of(certificate).splitlines()[1:-1])
 
@@ -118,7 +123,9 @@ class Rig:
             "operation": operation,
             "version": 1,
             "tenant_id": tenant.tenant_id,
-            "target": str(params.get("user_id") or params.get("user_principal_name") or params.get("user") or uuid.uuid4()),
+            "target": str(
+                params.get("user_id") or params.get("user_principal_name") or params.get("user") or uuid.uuid4()
+            ),
             "params": dict(params),
             "deadline": (datetime.now(UTC) + timedelta(minutes=10)).isoformat(),
             "reply_to": REPLIES,
@@ -146,7 +153,9 @@ class Rig:
         await self.send(order)
         return await self.reply(order["operation_id"])
 
-    async def succeed(self, tenant: Tenant, operation: str, params: Mapping[str, Any], **changes: Any) -> dict[str, Any]:
+    async def succeed(
+        self, tenant: Tenant, operation: str, params: Mapping[str, Any], **changes: Any
+    ) -> dict[str, Any]:
         reply = await self.execute(tenant, operation, params, **changes)
         assert reply["outcome"] == "succeeded", reply["error"]
         return reply
@@ -164,8 +173,8 @@ class Rig:
     def worker(self) -> tuple[OperationWorker, asyncio.Event]:
         """One worker and what stops it."""
         stop = asyncio.Event()
-        ports = replace(self.ports, stop=asyncio.Event(), lease_seconds=self.lease_seconds)
-        rhythm = Rhythm(0.05, self.lease_seconds / 4, timedelta(days=7))
+        ports = replace(self.ports, stop=asyncio.Event())
+        rhythm = Rhythm(0.05, self.lease_seconds, timedelta(days=7))
         listen = lambda callback: self.db.raw_listen(CHANNEL, callback)  # noqa: E731
         return OperationWorker(ports, self.limits, self.ports_ids, listen, rhythm), stop
 
@@ -204,7 +213,9 @@ def ensure(tenant: Tenant, local: str, **attributes: Any) -> dict[str, Any]:
 
 
 @contextlib.asynccontextmanager
-async def rig(simulator: Simulator, url: str, *, graph_url: str | None = None, pauses: Pauses = QUICK) -> AsyncIterator[Rig]:
+async def rig(
+    simulator: Simulator, url: str, *, graph_url: str | None = None, pauses: Pauses = QUICK
+) -> AsyncIterator[Rig]:
     """A migrated service without a running worker."""
     await migrations.upgrade(url, "graph_adapter")
     clock, ids, observer = SystemClock(), Uuid7Ids(), MeshObserver()
@@ -227,7 +238,7 @@ async def rig(simulator: Simulator, url: str, *, graph_url: str | None = None, p
         graph_url=graph_url or f"{simulator.base_url}/v1.0",
         ca_file=simulator.ca_file,
     )
-    ports = RunPorts(store, graph, tokens, shelf, observer, clock, pauses, 4, 5.0, asyncio.Event())
+    ports = RunPorts(store, graph, tokens, shelf, observer, clock, pauses, 4, asyncio.Event())
     try:
         yield Rig(simulator, db, store, vault, sealing_key, shelf, graph, ports)
     finally:

@@ -2,7 +2,6 @@
 leaves are those of the undisturbed run.
 """
 
-import asyncio
 import contextlib
 import re
 from collections.abc import Callable
@@ -140,30 +139,3 @@ async def test_replies_are_sent_once_although_everything_fails_once(idle_rig: Ri
     assert len(tenant.state("users")) == 60
     async with rig.db.transaction() as tx:
         assert len(await drain_outbox(tx)) == 60
-
-
-async def test_a_stalled_worker_and_its_successor_agree(idle_rig: Rig, tenant: Tenant) -> None:
-    """A worker stands still with an answer in its hands until its lease is gone; another one takes over meanwhile."""
-    rig = idle_rig
-    rig.lease_seconds = 1.0
-    await rig.activate(tenant)
-    stalled = asyncio.Event()
-    original = rig.graph.batch
-
-    async def slow(*args: Any) -> Any:
-        answers = await original(*args)
-        if not stalled.is_set():
-            stalled.set()
-            await asyncio.sleep(3)
-        return answers
-
-    rig.graph.batch = slow  # type: ignore[method-assign]
-    order = rig.order(tenant, "user.ensure", ensure(tenant, "ada"))
-    async with rig.working(2):
-        await rig.send(order)
-        reply = await rig.reply(order["operation_id"])
-    assert reply["output"]["created"] is True
-    assert len(tenant.state("users")) == 1
-    async with rig.db.transaction() as tx:
-        sent = [message for message in await drain_outbox(tx) if message.key == order["operation_id"]]
-    assert len(sent) == 1

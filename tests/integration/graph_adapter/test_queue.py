@@ -175,6 +175,17 @@ async def test_a_late_holder_is_neither_written_nor_answered(idle_rig: Rig, tena
     assert len(tenant.state("users")) == 1
 
 
+async def test_a_slow_answer_does_not_cost_a_living_worker_its_lease(idle_rig: Rig, tenant: Tenant) -> None:
+    await idle_rig.activate(tenant)
+    idle_rig.lease_seconds = 0.4
+    tenant.turn(graph_latency_seconds=2.0)
+    async with idle_rig.working(2):
+        reply = await idle_rig.succeed(tenant, "user.ensure", ensure(tenant, "ada"))
+    assert reply["attempts"] == 1
+    (row,) = await idle_rig.rows("SELECT interruptions FROM operation")
+    assert row.interruptions == 0
+
+
 async def test_an_operation_that_kills_its_worker_again_and_again_is_given_up(rig: Rig, tenant: Tenant) -> None:
     sent = order(rig, tenant, "t")
     await rig.send(sent)

@@ -47,7 +47,6 @@ from mesh_runtime.settings import load_settings
 PACKAGE = "graph_adapter"
 SERVICE = "graph-adapter"
 VERSION = "0.1.0"
-LEASE_RECOVERY_SHARE = 4
 
 _log = logs.get_logger("graph_adapter.main")
 
@@ -149,7 +148,6 @@ def worker_role(parts: Parts) -> Role:
         clock=parts.clock,
         pauses=Pauses(),
         batches_max=settings.batches_per_run_max,
-        lease_seconds=settings.lease_seconds,
         stop=asyncio.Event(),
     )
     limits = Limits(
@@ -158,9 +156,7 @@ def worker_role(parts: Parts) -> Role:
         runs_max=settings.runs_max,
         runs_per_tenant_max=settings.runs_per_tenant_max,
     )
-    rhythm = Rhythm(
-        settings.poll_seconds, settings.lease_seconds / LEASE_RECOVERY_SHARE, timedelta(days=settings.keep_days)
-    )
+    rhythm = Rhythm(settings.poll_seconds, settings.lease_seconds, timedelta(days=settings.keep_days))
     worker = OperationWorker(ports, limits, parts.ids, lambda callback: parts.db.raw_listen(CHANNEL, callback), rhythm)
     return Role("worker", worker.run)
 

@@ -3,6 +3,7 @@
 accept_operations     take commands into the queue; answer again what is done already
 lease_operations      pick the next operations, fairly over tenants
 run_operations        carry the leased operations of one tenant out, in rounds of `$batch`
+hold_leases           keep what a living worker works at
 recover_operations    give operations of vanished workers back to the queue
 purge_operations      forget what finished long ago
 keep_credentials      take delivered credentials in, sealed

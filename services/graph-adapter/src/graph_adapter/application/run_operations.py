@@ -20,7 +20,8 @@ from graph_adapter.application.reload_templates import TemplateShelf
 from graph_adapter.application.send_round import Asked, send_round
 from graph_adapter.application.settle_round import settle_round
 from graph_adapter.domain import operation as ops
-from graph_adapter.domain.capabilities import context_of, permission_refusal
+from graph_adapter.domain.admission import Admission
+from graph_adapter.domain.capabilities import context_of
 from graph_adapter.domain.credential import Token
 from graph_adapter.domain.endings import template_fault
 from graph_adapter.domain.expressions import TemplateFault
@@ -29,14 +30,12 @@ from graph_adapter.domain.operation import ACTIVE_CREDENTIAL, REQUEST_ID_COUNT_M
 from graph_adapter.domain.ports import Graph, Observer, Store, Tokens
 from graph_adapter.domain.progress import Directive, Finished, LookUp, Pauses, Progress, Wait
 from graph_adapter.domain.settlement import Checkpoint, Parked, Settlement, TenantPause
-from graph_adapter.domain.template import Template, invalid_parameter
 from mesh_runtime import faults
 from mesh_runtime.clock import Clock
 from mesh_runtime.errors import MeshError, Unavailable
 
 SIGNED_IN = faults.declare("graph.signed_in", "a token is at hand, nothing is asked of Microsoft Graph yet")
 
-INTERRUPTION_COUNT_MAX = 5
 SIGN_IN_PAUSE_SECONDS = 5.0
 
 
@@ -52,7 +51,6 @@ class RunPorts:
     clock: Clock
     pauses: Pauses
     batches_max: int
-    lease_seconds: float
     stop: asyncio.Event
 
 
@@ -78,7 +76,6 @@ class _Run:
         self._catalogue = ports.shelf.current
         self._machine = Machine(self._catalogue.errors, ports.pauses)
         self._token: Token | None = None
-        self._lease_until = ports.clock.now() + timedelta(seconds=ports.lease_seconds)
         self._settlement = self._blank()
 
     async def run(self, operations: Sequence[LeasedOperation]) -> None:
@@ -124,15 +121,14 @@ class _Run:
 
     def _begin(self, operations: Sequence[LeasedOperation], token: Token) -> list[Progress]:
         context = context_of(self._work.tenant_id, token.graph_url, token.roles, self._catalogue.templates.values())
-        now = self._ports.clock.now()
+        admission = Admission(self._catalogue, token.roles, self._ports.clock.now())
         active = []
         for leased in operations:
-            template = self._catalogue.templates.get((leased.command.operation, leased.command.version))
-            result = _refused_at_the_door(leased, template, token.roles, now)
-            if result is not None or template is None:
-                self._end(leased, result or _unknown(leased), ())
+            admitted = admission.of(leased)
+            if isinstance(admitted, Result):
+                self._end(leased, admitted, ())
             else:
-                active.append(self._machine.begin(leased, template, context))
+                active.append(self._machine.begin(leased, admitted, context))
         return active
 
     def _ask(self, active: Sequence[Progress]) -> tuple[list[Asked], list[tuple[Progress, LookUp]]]:
@@ -157,9 +153,6 @@ class _Run:
         writing = {progress.leased.command.operation_id: progress for progress, _ in asked if _must_keep(progress)}
         settlement, self._settlement = self._settlement, self._blank()
         settlement.checkpoints = [Checkpoint(key, progress.dump()) for key, progress in writing.items()]
-        now, lease = self._ports.clock.now(), timedelta(seconds=self._ports.lease_seconds)
-        if asked and self._lease_until - now < lease / 2:
-            settlement.extend_until = self._lease_until = now + lease
         if settlement.is_empty:
             return asked
         held = await settle_round(self._ports.store, settlement, self._ports.clock)
@@ -258,32 +251,6 @@ class _Run:
 
     def _blank(self) -> Settlement:
         return Settlement(self._work.tenant_id, self._work.lease_id)
-
-
-def _refused_at_the_door(
-    leased: LeasedOperation, template: Template | None, roles: frozenset[str] | None, now: datetime
-) -> Result | None:
-    """What can be said without asking Microsoft Graph; None lets the operation in."""
-    command = leased.command
-    if template is None:
-        return _unknown(leased)
-    # Past its deadline only what may have written goes on, to find out whether it did.
-    unresolved = leased.interrupted or bool((leased.progress or {}).get("uncertain"))
-    if now >= command.deadline and not unresolved:
-        return ops.failed("deadline-exceeded", "The deadline passed before the operation could be carried out.")
-    if leased.interruptions > INTERRUPTION_COUNT_MAX:
-        return ops.failed("internal", "The adapter died several times while it carried this operation out.")
-    if (mistake := invalid_parameter(template, command.params)) is not None:
-        return ops.refused("invalid-params", f"{command.operation}: {mistake}", detail={"parameter": mistake})
-    return permission_refusal(template, roles)
-
-
-def _unknown(leased: LeasedOperation) -> Result:
-    command = leased.command
-    name = f"{command.operation}@{command.version}"
-    return ops.refused(
-        "unknown-operation", f"There is no operation {name} here.", remedy="Update the graph adapter's templates."
-    )
 
 
 def _sign_in_failed(error: MeshError) -> Result:

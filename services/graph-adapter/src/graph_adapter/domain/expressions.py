@@ -95,7 +95,7 @@ class Compiler:
         def encode(scope: Scope) -> str:
             found = value(scope)
             items = found if isinstance(found, list) else [found]
-            return ",".join(quote(str(item), safe="@()$") for item in items)
+            return ",".join(quote(str(item), safe="@()$=") for item in items)
 
         return Constant(encode(_EMPTY)) if isinstance(value, Constant) else encode
 

@@ -39,6 +39,12 @@ def former(argument: Any) -> JsonObject:
     return {key: source.get(key) for key in argument["of"] or {} if source.get(key) is not None or key not in keep}
 
 
+def without(argument: Any) -> JsonObject:
+    """`$without: {of, names}`: the object without these names."""
+    names = argument["names"]
+    return {key: value for key, value in (argument["of"] or {}).items() if key not in names}
+
+
 def keys(value: Any) -> list[str]:
     """`$keys: object`: its names."""
     return list(value or ())
@@ -167,6 +173,7 @@ FUNCTIONS: Mapping[str, Callable[[Any], Any]] = {
     "merge": merge,
     "changes": changes,
     "former": former,
+    "without": without,
     "keys": keys,
     "union": union,
     "concat": concat,

@@ -10,14 +10,18 @@ import secrets
 import string
 
 PASSWORD_LENGTH = 24
+DRAW_BYTES = 48
 _SYMBOLS = "!#$%&*+-=?@^_"
-_KINDS = (string.ascii_lowercase, string.ascii_uppercase, string.digits, _SYMBOLS)
-_ALPHABET = "".join(_KINDS)
+_ALPHABET = string.ascii_lowercase + string.ascii_uppercase + string.digits + _SYMBOLS
+_KINDS = tuple(map(frozenset, (string.ascii_lowercase, string.ascii_uppercase, string.digits, _SYMBOLS)))
+_FAIR_BELOW = 256 - 256 % len(_ALPHABET)
 
 
 def new_password() -> str:
     """24 random characters from the operating system's source, at least one of every kind."""
     while True:
-        candidate = "".join(secrets.choice(_ALPHABET) for _ in range(PASSWORD_LENGTH))
-        if all(any(character in kind for character in candidate) for kind in _KINDS):
+        # One draw for all characters; values beyond a multiple of the alphabet would make some characters likelier.
+        drawn = [byte for byte in secrets.token_bytes(DRAW_BYTES) if byte < _FAIR_BELOW][:PASSWORD_LENGTH]
+        candidate = "".join(_ALPHABET[byte % len(_ALPHABET)] for byte in drawn)
+        if len(candidate) == PASSWORD_LENGTH and all(kind.intersection(candidate) for kind in _KINDS):
             return candidate

@@ -44,6 +44,10 @@ class Operations(Protocol):
         """Puts operations with an expired lease back, marked as interrupted."""
         ...
 
+    async def extend(self, lease_ids: Sequence[UUID], due: datetime, until: datetime) -> None:
+        """Moves the end of leases that are still held and end by `due`."""
+        ...
+
     async def abandon(self, lease_id: UUID, now: datetime) -> None:
         """Lets a lease expire at once."""
         ...

@@ -53,10 +53,7 @@ class Settlement:
     checkpoints: list[Checkpoint] = field(default_factory=list)
     pause: TenantPause | None = None
     roles: frozenset[str] | None = None
-    extend_until: datetime | None = None
 
     @property
     def is_empty(self) -> bool:
-        return not (
-            self.replies or self.parked or self.checkpoints or self.pause or self.roles is not None or self.extend_until
-        )
+        return not (self.replies or self.parked or self.checkpoints or self.pause or self.roles is not None)

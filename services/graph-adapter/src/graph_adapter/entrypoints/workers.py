@@ -13,6 +13,7 @@ from contextlib import AbstractAsyncContextManager, suppress
 from dataclasses import dataclass
 from datetime import timedelta
 
+from graph_adapter.application.hold_leases import hold_leases
 from graph_adapter.application.lease_operations import TenantWork, lease_operations
 from graph_adapter.application.purge_operations import purge_operations
 from graph_adapter.application.recover_operations import abandon_lease, recover_operations
@@ -24,6 +25,7 @@ from mesh_runtime.logs import get_logger
 
 PURGE_SECONDS = 60.0
 ERROR_PAUSE_SECONDS = 1.0
+HOUSEKEEPING_SHARE = 4
 
 _log = get_logger("graph_adapter.worker")
 
@@ -32,10 +34,10 @@ Listen = Callable[[Callable[[str], None]], AbstractAsyncContextManager[None]]
 
 @dataclass(frozen=True, slots=True)
 class Rhythm:
-    """How often what happens."""
+    """How often what happens. Leases are extended, and lost ones recovered, several times within `lease_seconds`."""
 
     poll_seconds: float
-    recover_seconds: float
+    lease_seconds: float
     keep: timedelta
 
 
@@ -48,7 +50,7 @@ class OperationWorker:
         self._ids = ids
         self._listen = listen
         self._rhythm = rhythm
-        self._runs: dict[asyncio.Task[None], str] = {}
+        self._runs: dict[asyncio.Task[None], TenantWork] = {}
         self._wake = asyncio.Event()
         self._last_served: str | None = None
 
@@ -74,7 +76,7 @@ class OperationWorker:
 
     async def _start_runs(self) -> bool:
         """Whether anything was leased."""
-        running = Counter(self._runs.values())
+        running = Counter(work.tenant_id for work in self._runs.values())
         if sum(running.values()) >= self._limits.runs_max:
             return False
         try:
@@ -82,7 +84,7 @@ class OperationWorker:
                 self._ports.store,
                 running,
                 self._limits,
-                lease_seconds=self._ports.lease_seconds,
+                lease_seconds=self._rhythm.lease_seconds,
                 last_served=self._last_served,
                 clock=self._ports.clock,
                 ids=self._ids,
@@ -93,7 +95,7 @@ class OperationWorker:
             return False
         for work in works:
             task = asyncio.create_task(self._run(work), name=f"graph-run-{work.tenant_id}")
-            self._runs[task] = work.tenant_id
+            self._runs[task] = work
             task.add_done_callback(self._ended)
             self._last_served = work.tenant_id
         return bool(works)
@@ -118,6 +120,8 @@ class OperationWorker:
         purged_at = float("-inf")
         while not stop.is_set():
             try:
+                leases = [work.lease_id for work in self._runs.values()]
+                await hold_leases(self._ports.store, leases, self._rhythm.lease_seconds, self._ports.clock)
                 recovered = await recover_operations(self._ports.store, self._ports.clock)
                 if recovered:
                     _log.warning("operations.recovered", count=recovered)
@@ -128,7 +132,7 @@ class OperationWorker:
             except MeshError as error:
                 _log.warning("housekeeping.waiting", reason=error.message)
             with suppress(TimeoutError):
-                await asyncio.wait_for(stop.wait(), self._rhythm.recover_seconds)
+                await asyncio.wait_for(stop.wait(), self._rhythm.lease_seconds / HOUSEKEEPING_SHARE)
 
     async def _rest(self, seconds: float) -> None:
         with suppress(TimeoutError):

@@ -92,9 +92,6 @@ class OperationTable:
             held.update(await self._written(sql.PARK, lease | _waits(settlement.parked)))
         if settlement.checkpoints:
             held.update(await self._written(sql.CHECKPOINT, lease | _memories(settlement.checkpoints)))
-        if settlement.extend_until is not None:
-            tenant = {"tenant_id": settlement.tenant_id, "until": settlement.extend_until}
-            await self._tx.execute(sql.EXTEND, lease | tenant)
         tenants = TenantTable(self._tx)
         if settlement.pause is not None:
             await tenants.pause(settlement.tenant_id, settlement.pause)
@@ -105,6 +102,9 @@ class OperationTable:
 
     async def recover(self, now: datetime) -> int:
         return int((await self._tx.execute(sql.RECOVER, {"now": now})).scalar_one())
+
+    async def extend(self, lease_ids: Sequence[UUID], due: datetime, until: datetime) -> None:
+        await self._tx.execute(sql.EXTEND, {"lease_ids": list(lease_ids), "due": due, "until": until})
 
     async def abandon(self, lease_id: UUID, now: datetime) -> None:
         await self._tx.execute(sql.ABANDON, {"lease_id": lease_id, "now": now})

@@ -108,9 +108,14 @@ WHERE o.operation_id = c.operation_id AND o.lease_id = :lease_id
 RETURNING o.operation_id
 """)
 
+# Rows that are locked are being settled at this moment; waiting for them in another order could deadlock.
 EXTEND = text("""
-UPDATE operation SET lease_until = :until
-WHERE tenant_id = :tenant_id AND state = 'leased' AND lease_id = :lease_id
+WITH held AS (
+    SELECT operation_id FROM operation
+    WHERE state = 'leased' AND lease_id = ANY (CAST(:lease_ids AS uuid[])) AND lease_until <= :due
+    FOR UPDATE SKIP LOCKED
+)
+UPDATE operation AS o SET lease_until = :until FROM held WHERE o.operation_id = held.operation_id
 """)
 
 RECOVER = text("""

@@ -7,7 +7,9 @@ raise for any of it, to retry, and to follow redirects.
 from __future__ import annotations
 
 import math
+import sys
 from collections.abc import Mapping, Sequence
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -21,6 +23,11 @@ from mesh_runtime.outgoing import client_tls
 CONNECT_TIMEOUT_SECONDS = 5.0
 RETRY_AFTER_SECONDS_MAX = 3600.0
 ANSWER_BYTES_MAX = 32 * 1024 * 1024
+
+# httpcore imports sniffio anew for every lock it makes. Where that is not installed, each attempt searches the whole
+# path, which costs as much as the rest of the request; the entry makes it fail at once, with the same meaning.
+if find_spec("sniffio") is None:
+    sys.modules.setdefault("sniffio", None)  # type: ignore[arg-type]
 
 _JSON = {"Content-Type": "application/json"}
 # These end before a request has left; everything else may have reached Microsoft.

@@ -1,0 +1,53 @@
+"""What can be said about an operation before Microsoft Graph is asked: unknown, late, wrong, or not permitted.
+
+Owns the order of these checks. Refuses to know tokens beyond the permissions in them.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+from graph_adapter.domain import operation as ops
+from graph_adapter.domain.capabilities import permission_refusal
+from graph_adapter.domain.operation import Command, LeasedOperation, Result
+from graph_adapter.domain.template import Catalogue, Template, invalid_parameter
+
+INTERRUPTION_COUNT_MAX = 5
+
+
+class Admission:
+    """Decides for all operations of one token; what the token permits is found out once a template."""
+
+    def __init__(self, catalogue: Catalogue, roles: frozenset[str] | None, now: datetime) -> None:
+        self._templates = catalogue.templates
+        self._roles = roles
+        self._now = now
+        self._refusals: dict[tuple[str, int], Result | None] = {}
+
+    def of(self, leased: LeasedOperation) -> Template | Result:
+        """The template to run, or the end of the operation."""
+        command = leased.command
+        template = self._templates.get((command.operation, command.version))
+        if template is None:
+            return _unknown(command)
+        # Past its deadline only what may have written goes on, to find out whether it did.
+        unresolved = leased.interrupted or bool((leased.progress or {}).get("uncertain"))
+        if self._now >= command.deadline and not unresolved:
+            return ops.failed("deadline-exceeded", "The deadline passed before the operation could be carried out.")
+        if leased.interruptions > INTERRUPTION_COUNT_MAX:
+            return ops.failed("internal", "The adapter died several times while it carried this operation out.")
+        if (mistake := invalid_parameter(template, command.params)) is not None:
+            return ops.refused("invalid-params", f"{command.operation}: {mistake}", detail={"parameter": mistake})
+        return self._refusal(template) or template
+
+    def _refusal(self, template: Template) -> Result | None:
+        if template.key not in self._refusals:
+            self._refusals[template.key] = permission_refusal(template, self._roles)
+        return self._refusals[template.key]
+
+
+def _unknown(command: Command) -> Result:
+    name = f"{command.operation}@{command.version}"
+    return ops.refused(
+        "unknown-operation", f"There is no operation {name} here.", remedy="Update the graph adapter's templates."
+    )
