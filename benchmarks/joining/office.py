@@ -110,7 +110,7 @@ MESH_TENANT = Tenant("mesh-bench")
 RIVAL_TENANT = Tenant("rival-bench")
 
 
-def seed_file(seats: int) -> dict[str, Any]:
+def simulated(seats: int) -> dict[str, Any]:
     """Both tenants, answering at once and without limits."""
     return {"knobs": {"zero_latency": True}, "tenants": [MESH_TENANT.seed(seats), RIVAL_TENANT.seed(seats)]}
 

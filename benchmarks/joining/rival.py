@@ -7,15 +7,17 @@ Owns starting and ending them, and the proof that the tenant holds what they cla
 import asyncio
 import json
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from joining.meters import Meters, Reading
-from joining.rival_worker import Task
+import asyncpg
 
-WARM_UP_EACH = 20
+from joining.meters import Meters, Reading
+from joining.rival_worker import Task, workflow_id
+
+WARM_UP_EACH = 50
 LINE_BYTES_MAX = 64 * 1024 * 1024
 SECONDS_MAX = 900.0
 FOLDER = Path(__file__).resolve().parents[1]
@@ -23,12 +25,18 @@ FOLDER = Path(__file__).resolve().parents[1]
 
 @dataclass(frozen=True, slots=True)
 class RivalRun:
-    """One measured stretch of the rival."""
+    """One measured stretch of the rival. `steps`: the steps of one workflow, as DBOS has them in its tables."""
 
     processes: int
+    same_requests: bool
     joiners: int
     seconds: float
+    steps: tuple[str, ...]
     cost: Reading
+
+    @property
+    def name(self) -> str:
+        return f"DBOS {'same' if self.same_requests else 'one'} x{self.processes}"
 
     @property
     def joiners_per_second(self) -> float:
@@ -67,7 +75,20 @@ async def run(task: Task, people: Sequence[dict[str, Any]], processes: int, mete
             await worker.end()
     counted = sum(len(each.people) for each in tasks)
     seconds = max(each["ended"] for each in times) - min(each["began"] for each in times)
-    return RivalRun(processes, counted, seconds, after.since(before))
+    steps = await _steps(task.database_url, tasks[0].people[0])
+    return RivalRun(processes, task.same_requests, counted, seconds, steps, after.since(before))
+
+
+async def _steps(database_url: str, person: Mapping[str, Any]) -> tuple[str, ...]:
+    connection = await asyncpg.connect(database_url)
+    try:
+        rows = await connection.fetch(
+            "SELECT function_name FROM dbos.operation_outputs WHERE workflow_uuid = $1 ORDER BY function_id",
+            workflow_id(person),
+        )
+    finally:
+        await connection.close()
+    return tuple(row["function_name"] for row in rows)
 
 
 @dataclass(frozen=True, slots=True)

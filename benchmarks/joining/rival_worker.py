@@ -1,4 +1,4 @@
-"""One process of the rival: the joiner's steps as a DBOS workflow, one step one Graph call, one client for all.
+"""One process of the rival: the joiner's steps as a DBOS workflow, one client for all Graph calls.
 
     python -m joining.rival_worker     the task as one JSON line on standard input; "ready" and times on standard output
 
@@ -13,6 +13,7 @@ import json
 import ssl
 import sys
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -46,7 +47,7 @@ ATTRIBUTES = {
 
 @dataclass(frozen=True, slots=True)
 class Task:
-    """What the parent asks for. `same_reads`: also the reads that the mesh's operations make before they write."""
+    """What the parent asks for. `same_requests`: also the reads of the mesh's operations; else one call a step."""
 
     login_url: str
     graph_url: str
@@ -61,7 +62,7 @@ class Task:
     database_url: str
     worker: int
     at_once: int
-    same_reads: bool
+    same_requests: bool
     warm_up: list[dict[str, Any]]
     people: list[dict[str, Any]]
 
@@ -107,7 +108,7 @@ def now() -> tuple[Task, Graph]:
 @DBOS.step(name="user.observe")
 async def observe_user(employee_id: str, upn: str) -> str | None:
     task, graph = now()
-    if task.same_reads:
+    if task.same_requests:
         await graph.call(
             "GET", f"/users?$filter=userPrincipalName in ('{upn}')&$select=id,userPrincipalName,employeeId"
         )
@@ -143,7 +144,7 @@ async def add_member(group_id: str, user_id: str) -> None:
 @DBOS.step(name="licence.assign")
 async def assign_licence(user_id: str, sku_id: str) -> None:
     task, graph = now()
-    if task.same_reads:
+    if task.same_requests:
         await graph.call("GET", f"/users/{user_id}?$select=id,assignedLicenses")
     body = {"addLicenses": [{"skuId": sku_id, "disabledPlans": []}], "removeLicenses": []}
     await graph.call("POST", f"/users/{user_id}/assignLicense", body)
@@ -152,10 +153,9 @@ async def assign_licence(user_id: str, sku_id: str) -> None:
 @DBOS.step(name="user.set-manager")
 async def set_manager(user_id: str, manager_id: str) -> None:
     task, graph = now()
-    if task.same_reads:
-        await graph.call("GET", f"/users/{user_id}?$select=id")
+    if task.same_requests:
+        await graph.call("GET", f"/users/{user_id}?$select=id&$expand=manager($select=id)")
         await graph.call("GET", f"/users/{manager_id}?$select=id")
-        await _may_be_missing(graph, f"/users/{user_id}/manager?$select=id")
     reference = {"@odata.id": f"{task.graph_url}/users/{manager_id}"}
     await graph.call("PUT", f"/users/{user_id}/manager/$ref", reference)
 
@@ -163,20 +163,11 @@ async def set_manager(user_id: str, manager_id: str) -> None:
 @DBOS.step(name="user.get")
 async def read_back(user_id: str) -> dict[str, Any]:
     task, graph = now()
-    user: dict[str, Any] = await graph.call("GET", f"/users/{user_id}?$select={READ_BACK}")
-    if task.same_reads:
-        await graph.call("GET", f"/users/{user_id}/manager?$select=id")
+    path = f"/users/{user_id}?$select={READ_BACK}&$expand=manager($select=id)"
+    user: dict[str, Any] = await graph.call("GET", path)
+    if task.same_requests:
         await graph.call("GET", f"/users/{user_id}/memberOf?$select=id&$top=999")
     return user
-
-
-async def _may_be_missing(graph: Graph, path: str) -> Any:
-    try:
-        return await graph.call("GET", path)
-    except httpx.HTTPStatusError as error:
-        if error.response.status_code != httpx.codes.NOT_FOUND:
-            raise
-        return None
 
 
 @DBOS.workflow(name="joiner")
@@ -197,13 +188,18 @@ async def joiner(person: dict[str, Any]) -> str:
     return user_id
 
 
+def workflow_id(person: Mapping[str, Any]) -> str:
+    """Everybody joins once."""
+    return f"joiner-{person['employee_id']}"
+
+
 async def run_all(task: Task, people: list[dict[str, Any]]) -> None:
     """All of them, `at_once` at a time. Any failure is the caller's."""
     free = asyncio.Semaphore(task.at_once)
 
     async def one(person: dict[str, Any]) -> None:
         async with free:
-            with SetWorkflowID(f"joiner-{person['employee_id']}"):
+            with SetWorkflowID(workflow_id(person)):
                 handle = await DBOS.start_workflow_async(joiner, person)
             await handle.get_result()
 
