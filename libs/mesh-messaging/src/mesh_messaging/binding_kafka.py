@@ -5,6 +5,7 @@ Owns the header names `ce_*`, `content-type` and `traceparent`. Source: CloudEve
 
 from collections.abc import Iterable
 from datetime import datetime
+from functools import lru_cache
 
 from mesh_messaging.event import (
     STRUCTURED_TYPE,
@@ -53,23 +54,34 @@ def from_record(
     attributes: dict[str, str] = {}
     content_type: str | None = None
     traceparent: str | None = None
-    for raw_name, raw in headers:
-        name = raw_name.lower()
-        if name.startswith("ce_"):
-            if name[3:] in attributes:
-                raise InvalidEnvelope(f"header {name} is given twice")
-            attributes[name[3:]] = _decode(name, raw)
-        elif name == "content-type":
-            content_type = _decode(name, raw)
-        elif name == "traceparent":
+    for name, raw in headers:
+        known = _known(name)
+        if known is None:
+            continue
+        if known == "traceparent":
             traceparent = raw.decode("ascii", "replace") if raw is not None else None
+        elif known == "content-type":
+            content_type = _decode(name, raw)
+        elif known in attributes:
+            raise InvalidEnvelope(f"header {name[:64]} is given twice")
+        else:
+            attributes[known] = _decode(name, raw)
     if value is None:
         raise InvalidEnvelope("the record has no value")
-    if content_type is not None and content_type.partition(";")[0].strip().lower() == STRUCTURED_TYPE:
-        return from_structured(parse_json(value), received_at=received_at, traceparent=traceparent)
-    if content_type is not None:
+    if content_type is not None and content_type != "application/json":
+        if content_type.partition(";")[0].strip().lower() == STRUCTURED_TYPE:
+            return from_structured(parse_json(value), received_at=received_at, traceparent=traceparent)
         check_content_type(content_type)
     return build_event(attributes, value, received_at=received_at, traceparent=traceparent)
+
+
+@lru_cache(maxsize=1_024)
+def _known(header: str) -> str | None:
+    """The attribute a header carries, the two headers that are no attributes by their own name, or None."""
+    name = header.lower()
+    if name.startswith("ce_") and name != "ce_content-type":
+        return name[3:]
+    return name if name in {"content-type", "traceparent"} else None
 
 
 def _decode(name: str, raw: bytes | None) -> str:

@@ -96,18 +96,8 @@ def build_event(
     for name in ("id", "source", "type"):
         if not attributes.get(name):
             raise InvalidEnvelope(f"attribute {name} is missing")
-    extensions: dict[str, str] = {}
-    for name, value in attributes.items():
-        if len(value) > ATTRIBUTE_LENGTH_MAX:
-            raise InvalidEnvelope(f"attribute {name[:64]} is longer than {ATTRIBUTE_LENGTH_MAX} characters")
-        if _CONTROL.search(value):
-            raise InvalidEnvelope(f"attribute {name[:64]} has control characters")
-        if name not in _KNOWN:
-            if _NAME.fullmatch(name) is None:
-                raise InvalidEnvelope(f"attribute name {name[:64]!r} is not lower-case letters and digits")
-            extensions[name] = value
-    if len(extensions) > EXTENSION_COUNT_MAX:
-        raise InvalidEnvelope(f"more than {EXTENSION_COUNT_MAX} extension attributes")
+    _check_values(attributes)
+    extensions = _extensions(attributes)
     if len(data) > DATA_BYTES_MAX:
         raise InvalidEnvelope(f"data is larger than {DATA_BYTES_MAX} bytes")
     parse_json(data)
@@ -124,6 +114,28 @@ def build_event(
         traceparent=trace if trace is not None and _TRACEPARENT.fullmatch(trace) else None,
         extensions=extensions,
     )
+
+
+def _check_values(attributes: Mapping[str, str]) -> None:
+    # One look at all of them together: this runs for every record that is read.
+    together = "".join(attributes.values())
+    if len(together) <= ATTRIBUTE_LENGTH_MAX and not _CONTROL.search(together):
+        return
+    for name, value in attributes.items():
+        if len(value) > ATTRIBUTE_LENGTH_MAX:
+            raise InvalidEnvelope(f"attribute {name[:64]} is longer than {ATTRIBUTE_LENGTH_MAX} characters")
+        if _CONTROL.search(value):
+            raise InvalidEnvelope(f"attribute {name[:64]} has control characters")
+
+
+def _extensions(attributes: Mapping[str, str]) -> dict[str, str]:
+    names = [name for name in attributes if name not in _KNOWN]
+    if len(names) > EXTENSION_COUNT_MAX:
+        raise InvalidEnvelope(f"more than {EXTENSION_COUNT_MAX} extension attributes")
+    for name in names:
+        if _NAME.fullmatch(name) is None:
+            raise InvalidEnvelope(f"attribute name {name[:64]!r} is not lower-case letters and digits")
+    return {name: attributes[name] for name in names}
 
 
 def parse_json(data: bytes) -> Any:

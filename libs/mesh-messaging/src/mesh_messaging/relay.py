@@ -56,6 +56,7 @@ CROSS JOIN LATERAL (
     ORDER BY id LIMIT :shard_count
 ) AS o
 WHERE l.relay = :relay AND l.expires_at > now()
+ORDER BY o.shard, o.id
 """)
 
 _DELETE = text("""
