@@ -199,6 +199,7 @@ class Stack:
             if left:
                 self._on_event("stack", f"ended what an earlier run left: {', '.join(left)}")
             self._wiring = Wiring(self.places, self._ports(), self.options)
+            (self.places.home / "simulator").mkdir(exist_ok=True)
             self.wiring.keys.issue_server_certificate()
             write_clients(self.wiring)
         except OSError as error:
@@ -251,7 +252,7 @@ class Stack:
 def purge(places: Places) -> None:
     """Forget the data of a stack that does not run: databases, topics, traces. Keys and the cache stay."""
     shutil.rmtree(reachable_folder(places.home / "postgres", unprivileged(), "postgres"), ignore_errors=True)
-    for name in ("postgres", "kafka", "traces"):
+    for name in ("postgres", "kafka", "traces", "simulator"):
         shutil.rmtree(places.home / name, ignore_errors=True)
 
 

@@ -67,7 +67,9 @@ class Options:
     """None: real PowerShell when `pwsh` is on PATH."""
     seed: int = 1
     seed_file: Path | None = None
-    """Tenants the simulator starts with; None: none, they are made through its admin API."""
+    """Tenants the simulator starts with the first time; None: none, they are made through its admin API."""
+    keep_tenants: bool = True
+    """The simulator keeps its tenants on disk, so that a restart finds them as they were."""
     simulator_arguments: Sequence[str] = ()
     environment: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
     """More variables for a program, by its name."""
@@ -166,6 +168,8 @@ def _simulator(wiring: Wiring) -> Program:
         arguments += ["--seed-file", str(wiring.options.seed_file)]
         if wiring.options.durable:
             arguments += ["--state-file", str(wiring.places.home / "simulator.state")]
+    if wiring.options.keep_tenants:
+        arguments += ["--state-file", str(wiring.places.home / "simulator" / "tenants")]
     arguments += wiring.options.simulator_arguments
     return Program(
         "simulator",

@@ -2,6 +2,7 @@
 
 import functools
 import secrets
+import uuid
 
 import httpx
 import pytest
@@ -48,6 +49,15 @@ def test_services_outlive_a_kill_of_their_servers(mesh: Mesh) -> None:
         ready = f"{mesh.endpoints.url(name)}/health/ready"
         eventually_sync(functools.partial(answers_ok, ready), seconds=30, what=f"{name} ready again")
     assert {name: mesh.stack.pid(name) for name in topology.SERVICES} == before
+
+
+def test_the_simulated_tenants_survive_a_restart(mesh: Mesh) -> None:
+    tenant_id = str(uuid.uuid4())
+    with mesh.client("simulator-admin") as admin:
+        spec = {"tenant_id": tenant_id, "display_name": "Kept", "initial_domain": "kept.onmicrosoft.com"}
+        assert admin.post("/_sim/tenants", json=spec).is_success
+        mesh.restart("simulator")
+        assert admin.get(f"/_sim/tenants/{tenant_id}/state", params={"section": "users"}).status_code == 200
 
 
 def test_the_spans_of_a_request_are_found_by_its_trace(mesh: Mesh) -> None:
