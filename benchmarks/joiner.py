@@ -30,6 +30,7 @@ from joining.profile import Profile, Samplers
 from joining.report import Results
 from joining.rival_worker import Task
 from joining.service_metrics import ServiceMetrics
+from joining.sql_profile import SqlProfile, SqlSampler
 from rich.console import Console
 
 from ucmesh_cli.api import Api
@@ -86,14 +87,14 @@ class Bench:
             endpoints = await self._stack.start()
         try:
             with self._console.status("joiners go through the mesh"):
-                mesh, profiles = await self._mesh(endpoints)
+                mesh, profiles, sql = await self._mesh(endpoints)
             with self._console.status("joiners go through DBOS"):
                 rivals = await self._rivals(endpoints)
-            return Results(self._shown(), mesh, rivals, profiles)
+            return Results(self._shown(), mesh, rivals, profiles, sql)
         finally:
             await self._stack.stop()
 
-    async def _mesh(self, endpoints: Endpoints) -> tuple[MeshRun, list[Profile]]:
+    async def _mesh(self, endpoints: Endpoints) -> tuple[MeshRun, list[Profile], SqlProfile | None]:
         settings = self._settings
         await _make_tenants(endpoints, settings.seats)
         os.environ[PROFILE_VARIABLE] = str(self._home / CLI_FILE)
@@ -102,16 +103,21 @@ class Bench:
         await asyncio.to_thread(mesh.join, [office.boss()])
         await asyncio.to_thread(mesh.join, office.people(settings.seed, "WARM", settings.warm_up))
         meters = self._meters(endpoints, topology.EVERYTHING, office.MESH_TENANT)
-        if settings.profile:
-            self._samplers.begin(self._stack)
-        done = await run_mesh(mesh, office.people(settings.seed, "MESH", settings.joiners), meters)
-        return done, await self._samplers.collect(self._stack) if settings.profile else []
+        people = office.people(settings.seed, "MESH", settings.joiners)
+        if not settings.profile:
+            return await run_mesh(mesh, people, meters), [], None
+        sql = SqlSampler(self._postgres.url(), [topology.database(name) for name in topology.SERVICES])
+        await sql.begin()
+        self._samplers.begin(self._stack)
+        done = await run_mesh(mesh, people, meters)
+        return done, await self._samplers.collect(self._stack), await sql.collect()
 
     async def _rivals(self, endpoints: Endpoints) -> list[rival.RivalRun]:
         settings, tenant, base = self._settings, office.RIVAL_TENANT, endpoints.url("simulator")
         for name in reversed(topology.EVERYTHING):
             if name not in STAYS:
                 await self._stack.supervisor.unwatch(name).stop()
+        await self._forget_mesh()
         task = Task(
             login_url=base,
             graph_url=f"{base}/v1.0",
@@ -161,6 +167,14 @@ class Bench:
         assert isinstance(part, PostgresPart)
         return part.server
 
+    async def _forget_mesh(self) -> None:
+        """What the mesh left in PostgreSQL must not be vacuumed and written to disk at the rival's cost."""
+        connection = await asyncpg.connect(self._postgres.url())
+        for name in topology.SERVICES:
+            await connection.execute(f'DROP DATABASE "{topology.database(name)}" WITH (FORCE)')
+        await connection.execute("CHECKPOINT")
+        await connection.close()
+
     async def _count_statements(self) -> None:
         """Have PostgreSQL count statements; the server must start with it."""
         stack = Stack(self._home, self._options(), self._event)
@@ -181,6 +195,7 @@ class Bench:
             trace_ratio=settings.trace_ratio,
             pwsh=False,
             seed=settings.seed,
+            keep_tenants=False,  # writing them to disk again and again is not what is measured
             environment=self._samplers.environment() if settings.profile else {},
         )
 
@@ -201,7 +216,7 @@ class Bench:
 
 
 async def _make_tenants(endpoints: Endpoints, seats: int) -> None:
-    """Over the admin API: tenants of a seed file are kept on disk all the time, which is not what is measured."""
+    """Over the simulator's admin API."""
     headers = {"authorization": f"Bearer {_admin_token(endpoints)}"}
     async with httpx.AsyncClient(headers=headers, timeout=60, trust_env=False) as http:
         url = f"{endpoints.url('simulator-admin')}/_sim/tenants"

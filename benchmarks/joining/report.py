@@ -19,11 +19,13 @@ from joining.mesh import MeshRun
 from joining.meters import Reading
 from joining.profile import Profile
 from joining.rival import RivalRun
+from joining.sql_profile import SqlProfile
 
 RATIO_GOAL = 8.0
 DISTURBED_SHARE = 0.1
 PLACES_SHOWN = 14
 LIBRARIES_SHOWN = 10
+ROWS_SHOWN_MIN = 0.05
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +47,7 @@ class Results:
     mesh: MeshRun
     rivals: Sequence[RivalRun]
     profiles: Sequence[Profile] = ()
+    sql: SqlProfile | None = None
 
     def rows(self) -> list[Row]:
         """The figures; the goal is that of the architecture's table of numbers."""
@@ -122,6 +125,9 @@ class Results:
         for profile in self.profiles:
             used = self.mesh.cost.cpu_seconds[profile.program] * 1e6 / self.mesh.joiners
             console.print(_profile_table(profile, used))
+        if self.sql is not None:
+            console.print(_statements_table(self.sql, self.mesh.joiners))
+            console.print(_tables_table(self.sql, self.mesh.joiners))
         if self.profiles:
             console.print(f"Sampling costs CPU itself; {per_joiner:.2f} ms a joiner in this run.", style="dim")
         for objection in self.objections():
@@ -169,6 +175,34 @@ def _profile_table(profile: Profile, microseconds: float) -> Table:
         left = (f"{libraries[n][1] * microseconds:,.0f}", libraries[n][0]) if n < len(libraries) else ("", "")
         right = (f"{places[n][1] * microseconds:,.0f}", places[n][0]) if n < len(places) else ("", "")
         table.add_row(*left, *right)
+    return table
+
+
+def _statements_table(sql: SqlProfile, joiners: int) -> Table:
+    table = Table(title="SQL statements of a joiner, by time in the server")
+    for column in ("us", "calls", "rows/call", "log bytes"):
+        table.add_column(column, justify="right")
+    table.add_column("statement", no_wrap=True)
+    for each in sql.statements:
+        table.add_row(
+            f"{each.microseconds / joiners:,.0f}",
+            f"{each.calls / joiners:.3f}",
+            f"{each.rows / each.calls:,.0f}",
+            f"{each.log_bytes / joiners:,.0f}",
+            f"{each.database}: {each.text}",
+        )
+    return table
+
+
+def _tables_table(sql: SqlProfile, joiners: int) -> Table:
+    table = Table(title="Rows written for a joiner, by table")
+    table.add_column("table")
+    for column in ("inserted", "updated", "of it in place", "deleted"):
+        table.add_column(column, justify="right")
+    for each in sql.tables:
+        counts = (each.inserted, each.updated, each.in_place, each.deleted)
+        if sum(counts) / joiners >= ROWS_SHOWN_MIN:
+            table.add_row(each.name, *(f"{count / joiners:.2f}" for count in counts))
     return table
 
 

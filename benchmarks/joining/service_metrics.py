@@ -20,7 +20,7 @@ CHOSEN: Mapping[str, str] = {
 
 @dataclass(frozen=True, slots=True)
 class ServiceMetrics:
-    """`urls` by service; a token is fetched for every reading."""
+    """`urls` by service; a token is fetched for every reading. All labels but `cause` are summed."""
 
     urls: Mapping[str, str]
     token_url: str
@@ -28,7 +28,7 @@ class ServiceMetrics:
     client_secret: str
 
     async def read(self) -> dict[str, float]:
-        """`SERVICE: WHAT` to the sum over all labels."""
+        """`SERVICE: WHAT` to the figure."""
         counts: dict[str, float] = {}
         async with httpx.AsyncClient(timeout=30, trust_env=False) as http:
             form = {"grant_type": "client_credentials"}
@@ -45,6 +45,7 @@ def _counts(service: str, page: str) -> dict[str, float]:
     for family in text_string_to_metric_families(page):
         for sample in family.samples:
             if sample.name in CHOSEN:
-                name = f"{service}: {CHOSEN[sample.name]}"
+                cause = f" by a {sample.labels['cause']}" if "cause" in sample.labels else ""
+                name = f"{service}: {CHOSEN[sample.name]}{cause}"
                 counts[name] = counts.get(name, 0.0) + sample.value
     return counts
