@@ -176,7 +176,7 @@ async def _is(value: bool) -> bool:
 
 
 async def _until(condition: Callable[[], Awaitable[bool]]) -> None:
-    while not await condition():
+    while not await condition():  # noqa: ASYNC110 - a table has no event
         await asyncio.sleep(0.005)
 
 
@@ -198,6 +198,13 @@ async def measure(bench: Bench) -> None:
     print(f"consumer with inbox      {handled:10,.0f} events/s   {handled / read:5.2f} x bare consumer")
 
 
+def _enterable(name: str) -> Path:
+    """PostgreSQL run by root drops to a user that must get in."""
+    folder = Path(name)
+    folder.chmod(0o755)
+    return folder
+
+
 async def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--events", type=int, default=60_000)
@@ -206,8 +213,7 @@ async def main() -> None:
     options = parser.parse_args()
     logs.configure("bench", "WARNING")
     with tempfile.TemporaryDirectory(prefix="ucmesh-bench-") as name:
-        folder = Path(name)
-        folder.chmod(0o755)
+        folder = _enterable(name)
         cache = Places.of(ROOT / ".ucmesh").cache
         server = PostgresServer(PostgresSettings(folder / "postgres", cache, folder / "postgres.log"))
         broker = KafkaBroker(BrokerSettings(folder / "kafka", cache, folder / "kafka.log"))

@@ -289,10 +289,10 @@ async def test_a_database_cut_off_in_the_middle_loses_nothing(place: Place) -> N
         async with running(shaky.relay(lease_seconds=0.5).run, shaky.consumer_of(batch_size_max=20).run):
             await place.append([(f"k{n % 4}", event(n, key=f"k{n % 4}")) for n in range(1_000)])
             for cut_after_bytes in (20_000, 5_000, 60_000, 1_000):
-                before = len(await place.effects())
+                before, accepted = len(await place.effects()), proxy.accepted
                 proxy.cut_after_bytes = cut_after_bytes
                 proxy.reset_all()
-                await asyncio.sleep(0.3)
+                await eventually(lambda: proxy.accepted > accepted + 2, what="some connections made and cut")  # noqa: B023
                 proxy.cut_after_bytes = None
                 await eventually(lambda: progressed(place, before), seconds=20)  # noqa: B023
             await eventually(lambda: outbox_is_empty(place), seconds=20)
