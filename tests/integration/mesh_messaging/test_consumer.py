@@ -42,6 +42,16 @@ async def test_a_second_delivery_changes_nothing(place: Place) -> None:
     assert await place.effects() == list(range(20))
 
 
+@pytest.mark.parametrize("compression", ["gzip", "snappy", "lz4", "zstd"])
+async def test_other_producers_may_compress(place: Place, compression: str) -> None:
+    sent = event(7)
+    async with AIOKafkaProducer(bootstrap_servers=place.kafka.bootstrap, compression_type=compression) as producer:
+        await producer.send_and_wait(place.topic, sent.data, key=b"k", headers=to_headers(sent))
+    async with running(place.consumer_of().run):
+        await eventually(place.committed_everything, what="all offsets")
+    assert await place.effects() == [7]
+
+
 async def test_one_poison_message_costs_only_itself(place: Place) -> None:
     async def handle(tx: AsyncConnection, messages: Sequence[InboundMessage]) -> None:
         await write_effects(tx, messages)
