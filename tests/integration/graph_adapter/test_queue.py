@@ -136,6 +136,26 @@ async def test_every_tenant_gets_its_share(idle_rig: Rig, tenant: Tenant) -> Non
     assert sorted(map(len, found)) == [1, 10]
 
 
+async def test_nobody_starves_among_many_tenants(idle_rig: Rig, tenant: Tenant) -> None:
+    orders = [order(idle_rig, tenant, "t") | {"tenant_id": str(uuid.UUID(int=number))} for number in range(1, 201)]
+    await idle_rig.send(*orders)
+    seen: set[str] = set()
+    last = None
+    for _ in range(10):
+        works = await lease_operations(
+            idle_rig.store,
+            {},
+            Limits(runs_max=20),
+            lease_seconds=60,
+            last_served=last,
+            clock=idle_rig.ports.clock,
+            ids=Uuid7Ids(),
+        )
+        seen.update(work.tenant_id for work in works)
+        last = works[-1].tenant_id
+    assert len(seen) == 200
+
+
 async def test_a_tenant_is_bounded_over_all_workers(idle_rig: Rig, tenant: Tenant) -> None:
     await idle_rig.send(*[order(idle_rig, tenant, f"a{number}") for number in range(50)])
     limits = Limits(run_size_max=20, tenant_in_flight_max=30)

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from graph_adapter.domain.capabilities import capability_map, missing_permissions, permission_refusal
-from graph_adapter.domain.fairness import Backlog, Limits, choose
+from graph_adapter.domain.fairness import Backlog, Limits, Share, candidates, shares
 from graph_adapter.domain.packing import packs
 from support.graph_script import catalogue
 
@@ -47,18 +47,18 @@ def test_without_a_readable_token_nothing_is_forbidden() -> None:
 
 
 # fairness -------------------------------------------------------------------------------------------------------------
-def tenants(*names: str, urgent: str = "", leased: int = 0) -> list[Backlog]:
-    return [Backlog(name, name in urgent.split(), leased) for name in names]
+def tenants(*names: str, urgent: str = "") -> list[Backlog]:
+    return [Backlog(name, name in urgent.split()) for name in names]
 
 
-CASES = {
-    "one tenant alone gets a whole run": (tenants("a"), {}, Limits(run_size_max=200), None, ["a"]),
-    "urgent work goes first": (tenants("a", "b", urgent="b"), {}, Limits(runs_max=1), None, ["b"]),
-    "a tenant without a run goes before one that has": (tenants("a", "b"), {"a": 1}, Limits(runs_max=2), None, ["b"]),
-    "the circle goes on after the last served": (tenants("a", "b", "c"), {}, Limits(runs_max=2), "a", ["b", "c"]),
+CASES: dict[str, tuple[list[Backlog], dict[str, int], Limits, str | None, list[str]]] = {
+    "one tenant alone": (tenants("a"), {}, Limits(), None, ["a"]),
+    "urgent work goes first": (tenants("a", "b", urgent="b"), {}, Limits(), None, ["b", "a"]),
+    "a tenant without a run goes before one that has": (tenants("a", "b"), {"a": 1}, Limits(), None, ["b", "a"]),
+    "the circle goes on after the last served": (tenants("a", "b", "c"), {}, Limits(), "a", ["b", "c", "a"]),
     "nobody runs more often than its bound": (tenants("a"), {"a": 3}, Limits(runs_per_tenant_max=3), None, []),
-    "no free run, no lease": (tenants("a"), {"b": 24}, Limits(runs_max=24), None, []),
-    "a full tenant waits": (tenants("a", leased=600), {}, Limits(tenant_in_flight_max=600), None, []),
+    "no free run, nobody": (tenants("a"), {"b": 24}, Limits(runs_max=24), None, []),
+    "no more than could be served": (tenants("a", "b", "c", "d"), {}, Limits(runs_max=1), None, ["a", "b"]),
 }
 
 
@@ -66,24 +66,28 @@ CASES = {
 def test_who_is_served(
     waiting: list[Backlog], running: dict[str, int], limits: Limits, last: str | None, served: list[str]
 ) -> None:
-    assert [share.tenant_id for share in choose(waiting, running, limits, last)] == served
+    assert candidates(waiting, running, limits, last) == served
 
 
 def test_the_share_is_what_the_cap_leaves() -> None:
-    (share,) = choose(tenants("a", leased=550), {}, Limits(run_size_max=200, tenant_in_flight_max=600))
-    assert share.take == 50
+    limits = Limits(run_size_max=200, tenant_in_flight_max=600, runs_max=3)
+    in_flight = {"a": 550, "b": 600, "d": 0, "e": 0, "f": 0}
+    granted = shares(["a", "b", "c", "d", "e", "f"], in_flight, {}, limits)
+    # b is full, c is served by somebody else, f comes too late for a free run.
+    assert granted == [Share("a", 50), Share("d", 200), Share("e", 200)]
 
 
 @given(st.integers(2, 30), st.integers(1, 8))
 def test_over_time_everybody_is_served_equally(tenant_count: int, runs_max: int) -> None:
-    waiting = tenants(*[f"t{number:02}" for number in range(tenant_count)])
+    names = [f"t{number:02}" for number in range(tenant_count)]
     served: Counter[str] = Counter()
-    last = None
+    limits, last = Limits(runs_max=runs_max), None
     for _ in range(tenant_count):
-        shares = choose(waiting, {}, Limits(runs_max=runs_max), last)
-        served.update(share.tenant_id for share in shares)
-        last = shares[-1].tenant_id
-    assert max(served.values()) - min(served[item.tenant_id] for item in waiting) <= 1
+        wanted = candidates(tenants(*names), {}, limits, last)
+        granted = [share.tenant_id for share in shares(wanted, dict.fromkeys(wanted, 0), {}, limits)]
+        served.update(granted)
+        last = granted[-1]
+    assert max(served.values()) - min(served[name] for name in names) <= 1
 
 
 # packing --------------------------------------------------------------------------------------------------------------

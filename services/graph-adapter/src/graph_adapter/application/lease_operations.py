@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from uuid import UUID
 
-from graph_adapter.domain.fairness import Limits, choose
+from graph_adapter.domain.fairness import Limits, candidates, shares
 from graph_adapter.domain.operation import LeasedOperation
 from graph_adapter.domain.ports import Store
 from graph_adapter.domain.views import TenantView
@@ -16,8 +16,6 @@ from mesh_runtime import faults
 from mesh_runtime.clock import Clock, IdGenerator
 
 LEASED = faults.declare("graph.leased", "operations are leased, nothing is asked of Microsoft Graph yet")
-
-TENANT_COUNT_MAX = 64
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,23 +38,25 @@ async def lease_operations(
     clock: Clock,
     ids: IdGenerator,
 ) -> list[TenantWork]:
-    """Leases what `fairness.choose` grants. `running` counts this process's runs by tenant. Empty when nothing is
+    """Leases what `fairness` grants. `running` counts this process's runs by tenant. Empty when nothing is
     due.
     """
     now = clock.now()
     by_tenant: dict[str, list[LeasedOperation]] = defaultdict(list)
     async with store.transaction() as unit:
-        waiting = await unit.operations.waiting(now, TENANT_COUNT_MAX)
-        shares = choose(waiting, dict(running), limits, last_served)
-        if not shares:
+        wanted = candidates(await unit.operations.waiting(now), running, limits, last_served)
+        granted = shares(wanted, await unit.operations.claim(wanted), running, limits)
+        if not granted:
             return []
-        lease_ids = {share.tenant_id: ids.new() for share in shares}
-        leased = await unit.operations.lease(shares, lease_ids, now, now + timedelta(seconds=lease_seconds))
+        lease_ids = {share.tenant_id: ids.new() for share in granted}
+        leased = await unit.operations.lease(granted, lease_ids, now, now + timedelta(seconds=lease_seconds))
         for operation in leased:
             by_tenant[operation.command.tenant_id].append(operation)
         tenants = await unit.tenants.get(list(by_tenant)) if by_tenant else {}
     faults.fault_point(LEASED)
+    # In the order they were granted: the caller remembers the last one.
     return [
-        TenantWork(tenant_id, lease_ids[tenant_id], tuple(operations), tenants.get(tenant_id))
-        for tenant_id, operations in by_tenant.items()
+        TenantWork(name, lease_ids[name], tuple(by_tenant[name]), tenants.get(name))
+        for name in lease_ids
+        if name in by_tenant
     ]

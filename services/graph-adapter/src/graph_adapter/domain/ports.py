@@ -26,8 +26,14 @@ class Operations(Protocol):
         """Queues the new ones; answers the stored replies of those that are done already."""
         ...
 
-    async def waiting(self, now: datetime, tenant_count_max: int) -> Sequence[Backlog]:
-        """Tenants with work due that are not paused; each is locked for this transaction against other leasers."""
+    async def waiting(self, now: datetime) -> Sequence[Backlog]:
+        """Tenants with work due that are not paused."""
+        ...
+
+    async def claim(self, tenant_ids: Sequence[str]) -> Mapping[str, int]:
+        """Keeps other leasers away from these tenants until the transaction ends; answers how many operations of each
+        are leased. Tenants another leaser is at are left out.
+        """
         ...
 
     async def lease(

@@ -27,6 +27,8 @@ from graph_adapter.domain.operation import Command, LeasedOperation, Reply
 from graph_adapter.domain.settlement import Checkpoint, Parked, Settlement
 from graph_adapter.domain.views import OperationView, StoredReply
 
+TENANT_COUNT_MAX = 20_000
+
 
 class OperationTable:
     """Implements the port `Operations` on one transaction. `encode` gives a reply's JSON."""
@@ -62,9 +64,15 @@ class OperationTable:
             for r in rows
         ]
 
-    async def waiting(self, now: datetime, tenant_count_max: int) -> Sequence[Backlog]:
-        rows = (await self._tx.execute(sql.WAITING, {"now": now})).all()
-        return [Backlog(row.tenant_id, row.urgent, row.leased_count) for row in rows[:tenant_count_max]]
+    async def waiting(self, now: datetime) -> Sequence[Backlog]:
+        rows = await self._tx.execute(sql.WAITING, {"now": now, "tenant_count_max": TENANT_COUNT_MAX})
+        return [Backlog(row.tenant_id, row.urgent) for row in rows]
+
+    async def claim(self, tenant_ids: Sequence[str]) -> Mapping[str, int]:
+        if not tenant_ids:
+            return {}
+        rows = await self._tx.execute(sql.CLAIM, {"tenant_ids": list(tenant_ids)})
+        return {row.tenant_id: row.leased_count for row in rows}
 
     async def lease(
         self, shares: Sequence[Share], lease_ids: Mapping[str, UUID], now: datetime, until: datetime

@@ -36,8 +36,7 @@ JOIN operation AS o USING (operation_id)
 WHERE o.state = 'done'
 """)
 
-# A loose index scan: one step a tenant, however long its queue is. The advisory lock keeps other leasers away from a
-# tenant until this transaction ends, so that the lease statement below decides on what is committed.
+# A loose index scan: one step a tenant, however long its queue is.
 WAITING = text("""
 WITH RECURSIVE waiting (tenant_id, lane) AS (
     (SELECT tenant_id, lane FROM operation
@@ -47,14 +46,18 @@ WITH RECURSIVE waiting (tenant_id, lane) AS (
         SELECT tenant_id, lane FROM operation
         WHERE state = 'queued' AND not_before <= :now AND tenant_id > waiting.tenant_id
         ORDER BY tenant_id, lane, seq LIMIT 1) AS following
-), ready AS MATERIALIZED (
-    SELECT w.tenant_id, w.lane FROM waiting AS w LEFT JOIN tenant AS t USING (tenant_id)
-    WHERE t.not_before IS NULL OR t.not_before <= :now
 )
-SELECT r.tenant_id, r.lane = 0 AS urgent,
-       (SELECT count(*) FROM operation AS o WHERE o.tenant_id = r.tenant_id AND o.state = 'leased') AS leased_count
-FROM ready AS r
-WHERE pg_try_advisory_xact_lock(hashtextextended('graph-lease:' || r.tenant_id, 0))
+SELECT w.tenant_id, w.lane = 0 AS urgent
+FROM (SELECT tenant_id, lane FROM waiting LIMIT :tenant_count_max) AS w LEFT JOIN tenant AS t USING (tenant_id)
+WHERE t.not_before IS NULL OR t.not_before <= :now
+""")
+
+# Its own statement, so that the lease statement after it sees everything that earlier holders of the locks committed.
+CLAIM = text("""
+SELECT c.tenant_id,
+       (SELECT count(*) FROM operation AS o WHERE o.tenant_id = c.tenant_id AND o.state = 'leased') AS leased_count
+FROM unnest(CAST(:tenant_ids AS text[])) AS c (tenant_id)
+WHERE pg_try_advisory_xact_lock(hashtextextended('graph-lease:' || c.tenant_id, 0))
 """)
 
 LEASE = text("""
