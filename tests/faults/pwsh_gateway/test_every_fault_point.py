@@ -8,7 +8,7 @@ import asyncio
 import os
 import signal
 import sys
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
@@ -40,8 +40,8 @@ def script(tmp_path: Path) -> Script:
 
 
 @pytest.fixture
-async def gateway(fresh_database: Callable[[], str], script: Script, tmp_path: Path) -> AsyncIterator[Gateway]:
-    gateway = await make_gateway(fresh_database(), script.command(), tmp_path, lease_seconds=1)
+async def gateway(postgres_url: str, script: Script, tmp_path: Path) -> AsyncIterator[Gateway]:
+    gateway = await make_gateway(postgres_url, script.command(), tmp_path, lease_seconds=1)
     await gateway.configure(retry_first_seconds=0.05)
     await gateway.give_credential()
     yield gateway

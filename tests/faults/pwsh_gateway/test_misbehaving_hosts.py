@@ -1,6 +1,6 @@
 """Session hosts that die, hang, lie and babble: the end state is that of an undisturbed run, or a clear failure."""
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
@@ -20,8 +20,8 @@ def script(tmp_path: Path) -> Script:
 
 
 @pytest.fixture
-async def gateway(fresh_database: Callable[[], str], script: Script, tmp_path: Path) -> AsyncIterator[Gateway]:
-    gateway = await make_gateway(fresh_database(), script.command(), tmp_path)
+async def gateway(postgres_url: str, script: Script, tmp_path: Path) -> AsyncIterator[Gateway]:
+    gateway = await make_gateway(postgres_url, script.command(), tmp_path)
     await gateway.configure(retry_first_seconds=0.05)
     await gateway.give_credential()
     yield gateway

@@ -1,7 +1,7 @@
 """The management API on a real PostgreSQL: what is shown, what can be changed, who may, and what bad input gets."""
 
 import uuid
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -29,10 +29,10 @@ class Api:
 
 
 @pytest.fixture
-async def api(fresh_database: Callable[[], str], tmp_path: Path) -> AsyncIterator[Api]:
+async def api(postgres_url: str, tmp_path: Path) -> AsyncIterator[Api]:
     script = Script(tmp_path)
     script.users(**{ZOE: {"Identity": "id-zoe", "LineURI": None}})
-    gateway = await make_gateway(fresh_database(), script.command(), tmp_path)
+    gateway = await make_gateway(postgres_url, script.command(), tmp_path)
     await gateway.give_credential()
     verifier = StaticVerifier({"admin": ALL_SCOPES, "reader": frozenset({"mesh.read"}), "nobody": frozenset()})
     app = main.build_api(gateway.parts, verifier, Health({}))

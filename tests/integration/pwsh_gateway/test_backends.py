@@ -3,7 +3,7 @@ PowerShell with the stub modules. What happened is asked of the tenant, not of u
 
 import base64
 import uuid
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Iterator
 from typing import Any
 
 import pytest
@@ -72,7 +72,7 @@ def tenant(simulator: Simulator, way: str) -> Tenant:
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def gateway(
-    fresh_database: Callable[[], str],
+    postgres_url: str,
     tmp_path_factory: pytest.TempPathFactory,
     simulator: Simulator,
     tenant: Tenant,
@@ -80,7 +80,7 @@ async def gateway(
 ) -> AsyncIterator[Gateway]:
     """A running worker for the whole module, so that its warm sessions are used as they would be."""
     command_line = host_command(way, simulator)
-    made = await make_gateway(fresh_database(), command_line, tmp_path_factory.mktemp("gateway"), lease_seconds=15)
+    made = await make_gateway(postgres_url, command_line, tmp_path_factory.mktemp("gateway"), lease_seconds=15)
     await made.configure(retry_first_seconds=0.1)
     await give(made, tenant)
     async with made.running():

@@ -4,7 +4,7 @@ import base64
 import contextlib
 import json
 import uuid
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Mapping
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -35,13 +35,11 @@ def script(tmp_path: Path) -> Script:
 
 
 @pytest.fixture
-async def gateway(
-    fresh_database: Callable[[], str], kafka_bootstrap: str, script: Script, tmp_path: Path
-) -> AsyncIterator[Gateway]:
+async def gateway(postgres_url: str, kafka_bootstrap: str, script: Script, tmp_path: Path) -> AsyncIterator[Gateway]:
     key_file = tmp_path / "key.json"
     key_file.write_text(json.dumps(KEY.private_jwk))
     gateway = await make_gateway(
-        fresh_database(), script.command(), tmp_path, kafka_bootstrap=kafka_bootstrap, sealing_key_file=key_file
+        postgres_url, script.command(), tmp_path, kafka_bootstrap=kafka_bootstrap, sealing_key_file=key_file
     )
     kafka = kafka_of(gateway)
     letters = [dead_letter_topic(topic, "pwsh-gateway") for topic in (wire.COMMANDS_TOPIC, wire.CERTIFICATES_TOPIC)]

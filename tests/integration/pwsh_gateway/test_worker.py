@@ -1,7 +1,7 @@
 """The worker on a real PostgreSQL with a scripted session host: queue, visits, replies, sessions, settings."""
 
 import uuid
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
@@ -35,8 +35,8 @@ def script(tmp_path: Path) -> Script:
 
 
 @pytest.fixture
-async def gateway(fresh_database: Callable[[], str], script: Script, tmp_path: Path) -> AsyncIterator[Gateway]:
-    gateway = await make_gateway(fresh_database(), script.command(), tmp_path)
+async def gateway(postgres_url: str, script: Script, tmp_path: Path) -> AsyncIterator[Gateway]:
+    gateway = await make_gateway(postgres_url, script.command(), tmp_path)
     yield gateway
     await gateway.db.close()
 

@@ -186,6 +186,7 @@ def test_a_mailbox_is_read_with_its_client_access() -> None:
     assert shape(steps) == ["Get-EXOMailbox", "Get-EXOCasMailbox"]
     output = done(conclusion).verdict.output
     assert output["mailbox"]["RecipientTypeDetails"] == "UserMailbox"
+    assert output["mailbox"]["Type"] == "Regular"
     assert output["mailbox"]["MailTip"] is None
     assert output["cas"]["ImapEnabled"] is True
 

@@ -38,12 +38,13 @@ from pwsh_gateway.adapters.memory import resident_bytes
 from pwsh_gateway.application import (
     AcceptCommands,
     ChangeConfig,
-    FinishVisit,
+    FinishVisits,
     FollowControls,
     ForgetOld,
     KeepCredentials,
     KeepLeases,
     LeaseVisits,
+    RecordIntents,
     ReplaceRules,
     ServeVisit,
     TerminateSession,
@@ -53,6 +54,7 @@ from pwsh_gateway.domain.catalogue import Catalogue
 from pwsh_gateway.domain.seats import Seats
 from pwsh_gateway.domain.sessions import Credential
 from pwsh_gateway.entrypoints import consumer, http
+from pwsh_gateway.entrypoints.together import Together
 from pwsh_gateway.entrypoints.workers import Held, Worker
 from pwsh_gateway.settings import GatewaySettings
 
@@ -189,17 +191,17 @@ def build_worker(parts: Parts, command: HostCommand) -> Worker:
         lease=LeaseVisits(parts.queue, transactions, seats, parts.clock, parts.instance, lease_seconds),
         serve=ServeVisit(
             pool=pool,
-            queue=parts.queue,
-            transactions=transactions,
+            record_intents=Together(RecordIntents(parts.queue, transactions, parts.instance)),
             catalogue=parts.catalogue,
             rules=lambda: controls.rules,
             config=lambda: controls.config,
             is_held=held.is_held,
             clock=parts.clock,
             ids=parts.ids,
-            owner=parts.instance,
         ),
-        finish=FinishVisit(parts.queue, parts.log, parts.sessions, parts.announcer, transactions, pool, parts.instance),
+        finish=Together(
+            FinishVisits(parts.queue, parts.log, parts.sessions, parts.announcer, transactions, pool, parts.instance)
+        ),
         keep_leases=KeepLeases(
             queue=parts.queue,
             sessions=parts.sessions,

@@ -5,7 +5,7 @@ Commands come in and are queued, visits are leased, served and written down, cre
 
 from pwsh_gateway.application.accept_commands import AcceptCommands
 from pwsh_gateway.application.change_settings import ChangeConfig, ReplaceRules, TerminateSession
-from pwsh_gateway.application.finish_visit import FinishVisit
+from pwsh_gateway.application.finish_visit import FinishVisits, RecordIntents
 from pwsh_gateway.application.follow_controls import FollowControls
 from pwsh_gateway.application.keep_credentials import KeepCredentials
 from pwsh_gateway.application.keep_house import ForgetOld, KeepLeases, WriteJournal
@@ -15,12 +15,13 @@ from pwsh_gateway.application.serve_visit import ServeVisit
 __all__ = [
     "AcceptCommands",
     "ChangeConfig",
-    "FinishVisit",
+    "FinishVisits",
     "FollowControls",
     "ForgetOld",
     "KeepCredentials",
     "KeepLeases",
     "LeaseVisits",
+    "RecordIntents",
     "ReplaceRules",
     "ServeVisit",
     "TerminateSession",

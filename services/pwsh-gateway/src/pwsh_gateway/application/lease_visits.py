@@ -63,6 +63,7 @@ class LeaseVisits:
                 closed=self.seats.closed(config, self.clock.monotonic()),
                 after=self._after,
                 operations_max=config.visit_operations_max,
+                since=now - timedelta(seconds=config.reads_settle_seconds),
             )
             refused = []
             for visit in group(leased):

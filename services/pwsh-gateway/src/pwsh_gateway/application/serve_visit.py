@@ -1,14 +1,13 @@
 """Serve one visit: get a session, carry out its operations in order, and report what became of each.
 
-No transaction is open while a cmdlet runs; the only one in between records what is about to be replaced.
+No transaction is open while a cmdlet runs; before each round of writes one records what is about to be replaced.
 """
 
 from __future__ import annotations
 
 import uuid
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
-from datetime import timedelta
 
 from mesh_runtime.clock import Clock, IdGenerator
 from mesh_runtime.errors import InvalidInput, MeshError
@@ -20,7 +19,7 @@ from pwsh_gateway.domain.catalogue import Catalogue
 from pwsh_gateway.domain.config import GatewayConfig
 from pwsh_gateway.domain.error_rules import RuleSet
 from pwsh_gateway.domain.operations import Intent, Operation, Problem, Verdict, failed, refused
-from pwsh_gateway.domain.ports import HeldSession, NoSession, OperationQueue, SessionPool, Transactions
+from pwsh_gateway.domain.ports import HeldSession, NoSession, SessionPool
 from pwsh_gateway.domain.procedure import Again, Circumstances, Done, perform
 from pwsh_gateway.domain.protocol import Answer, Invocation
 from pwsh_gateway.domain.retry import ambiguous
@@ -37,18 +36,19 @@ _log = get_logger("pwsh_gateway.visit")
 
 @dataclass(frozen=True, slots=True)
 class ServeVisit:
-    """`rules` and `config` give the values in force; `is_held` tells whether an operation is still leased to us."""
+    """`rules` and `config` give the values in force; `is_held` tells whether an operation is still leased to us.
+
+    `record_intents` writes down what will be replaced and answers the operations that are still ours.
+    """
 
     pool: SessionPool
-    queue: OperationQueue
-    transactions: Transactions
+    record_intents: Callable[[Mapping[uuid.UUID, Intent]], Awaitable[set[uuid.UUID]]]
     catalogue: Catalogue
     rules: Callable[[], RuleSet]
     config: Callable[[], GatewayConfig]
     is_held: Callable[[uuid.UUID], bool]
     clock: Clock
     ids: IdGenerator
-    owner: uuid.UUID
 
     async def __call__(self, visit: Visit) -> VisitReport:
         """Every operation of the visit is in the report, finished or on its way back to the queue."""
@@ -61,6 +61,8 @@ class ServeVisit:
         except MeshError as error:
             # What has a conclusion keeps it; the rest goes back, and what may have been written is read back first.
             _log.warning("visit.interrupted", target=visit.target, reason=repr(error))
+            for sitting in waiting:
+                sitting.interrupted = True
         for sitting in sittings:
             settle(sitting, report, self.config(), self.clock.now())
         return report
@@ -94,7 +96,7 @@ class ServeVisit:
             self.pool.release(session)
 
     async def _serve(self, session: HeldSession, visit: Visit, sittings: list[Sitting], report: VisitReport) -> None:
-        memory = await self._recall(visit, sittings)
+        memory = Memory(visit.recent)
         pending: list[Sitting] = []
         for sitting in sittings:
             if collides(sitting.needs, [p.needs or frozenset() for p in pending]):
@@ -109,14 +111,6 @@ class ServeVisit:
                     return
                 break  # Operations of one target keep their order: nothing overtakes one that waits.
         await self._write(session, pending, memory, report)
-
-    async def _recall(self, visit: Visit, sittings: list[Sitting]) -> Memory:
-        if all(sitting.entry.desired is None for sitting in sittings):
-            return Memory()
-        since = self.clock.now() - timedelta(seconds=self.config().reads_settle_seconds)
-        async with self.transactions() as tx:
-            recent = await self.queue.recent_writes(tx, stream=visit.stream, target=visit.target, since=since)
-        return Memory(recent)
 
     def _begin(self, sitting: Sitting, memory: Memory) -> None:
         operation = sitting.operation
@@ -151,8 +145,7 @@ class ServeVisit:
         fresh = {s.operation.operation_id: s.intent for s in pending if s.operation.intent is None and s.intent}
         held = {s.operation.operation_id for s in pending}
         if fresh:
-            async with self.transactions() as tx:
-                held -= fresh.keys() - await self.queue.record_intents(tx, self.owner, fresh)
+            held -= fresh.keys() - await self.record_intents(fresh)
         for sitting in pending:
             operation_id = sitting.operation.operation_id
             if operation_id not in held or not self.is_held(operation_id):

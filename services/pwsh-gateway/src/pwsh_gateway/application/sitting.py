@@ -25,7 +25,7 @@ TIMEOUT_SECONDS_MIN = 30
 
 @dataclass(slots=True)
 class Sitting:
-    """`written` is True once the changing cmdlet may have been sent."""
+    """`written` is True once the changing cmdlet may have been sent, `interrupted` when we failed ourselves."""
 
     operation: Operation
     entry: Entry
@@ -33,6 +33,7 @@ class Sitting:
     procedure: Procedure | None = None
     intent: Intent | None = None
     written: bool = False
+    interrupted: bool = False
     conclusion: Conclusion | None = None
     not_before: datetime | None = None
     request_ids: list[str] = field(default_factory=list)

@@ -18,6 +18,7 @@ from pwsh_gateway.domain.sessions import Execution
 from pwsh_gateway.domain.visits import Visit
 
 CREDENTIAL_POLL_SECONDS = 5
+INTERRUPTED_SECONDS = 1
 
 
 @dataclass(slots=True)
@@ -75,8 +76,10 @@ def settle(sitting: Sitting, report: VisitReport, config: GatewayConfig, now: da
             _settle_again(sitting, again, report, config, now)
         case None:
             keep = operation.intent is not None or sitting.written
-            not_before = sitting.not_before or now
-            report.requeued.append(Requeued(operation, not_before, None, keep, attempted=sitting.written))
+            wait = timedelta(seconds=INTERRUPTED_SECONDS if sitting.interrupted else 0)
+            not_before = sitting.not_before or now + wait
+            attempted = sitting.written or sitting.interrupted
+            report.requeued.append(Requeued(operation, not_before, None, keep, attempted))
 
 
 def without_session(

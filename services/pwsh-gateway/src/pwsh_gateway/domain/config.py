@@ -38,6 +38,7 @@ class GatewayConfig:
     session_executions_max: int = _number(500, 1, 1_000_000, "cmdlets after which a session ends")
     session_memory_soft_mb: int = _number(700, 50, 65_536, "a session beyond this ends after its visit")
     session_memory_hard_mb: int = _number(1200, 50, 65_536, "a session beyond this is killed")
+    session_patience_seconds: float = _number(1, 0.05, 60, "waiting for a busy session before another one is started")
     session_connect_seconds_max: float = _number(120, 1, 900, "time to start and to connect")
     container_memory_mb_max: int = _number(8192, 100, 1_048_576, "all sessions of this replica together")
     execution_seconds_max: float = _number(600, 1, 900, "time for one cmdlet")

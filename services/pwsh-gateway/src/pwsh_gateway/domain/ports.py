@@ -72,8 +72,12 @@ class OperationQueue(Protocol):
         closed: Sequence[Stream],
         after: Stream | None,
         operations_max: int,
+        since: datetime,
     ) -> list[Leased]:
-        """Leases the due operations of at most one target of each of up to `limit` streams, urgent lanes first."""
+        """Leases the due operations of at most one target of each of up to `limit` streams, urgent lanes first.
+
+        With each comes what was written to its target since `since`: Microsoft's reads may not show it yet.
+        """
 
     async def renew(
         self, tx: Transaction, *, owner: uuid.UUID, ids: Collection[uuid.UUID], until: datetime
@@ -93,11 +97,6 @@ class OperationQueue(Protocol):
 
     async def give_back(self, tx: Transaction, owner: uuid.UUID, returned: Sequence[Requeued]) -> None:
         """Puts leased operations back."""
-
-    async def recent_writes(
-        self, tx: Transaction, *, stream: Stream, target: str, since: datetime
-    ) -> dict[tuple[str, str], Any]:
-        """(identity, field) -> value of what finished operations of this target wrote since then."""
 
     async def hasten(self, tx: Transaction, tenant_id: str, now: datetime) -> None:
         """Makes the waiting operations of a tenant due."""

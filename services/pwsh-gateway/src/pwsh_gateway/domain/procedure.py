@@ -243,10 +243,14 @@ def _named(entry: Entry | None, index: int, answer: Mapping[str, Any]) -> Mappin
     if entry is None:
         return answer
     read = entry.reads[index]
-    return {
+    named = {
         name: read.fields[name].read(answer.get(name)) if name in read.fields else answer.get(name)
         for name in read.properties()
     }
+    for name, setting in read.settings.items():
+        # A setting whose property is called otherwise is shown under both names.
+        named.setdefault(name, setting.kind.read(answer.get(setting.property)))
+    return named
 
 
 def _resolve(value: Any, scope: Mapping[str, Any]) -> Any:

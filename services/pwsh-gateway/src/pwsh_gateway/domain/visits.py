@@ -20,22 +20,27 @@ from pwsh_gateway.domain.protocol import Answer, Invocation, Returned
 
 @dataclass(frozen=True, slots=True)
 class Leased:
-    """An operation as it comes from the queue. `credential_id` is None when no such credential is known (yet)."""
+    """An operation as it comes from the queue. `credential_id` is None when no such credential is known (yet).
+
+    `recent` holds (subject, field) -> value of writes to its target that a read may not show yet.
+    """
 
     operation: Operation
     credential_id: uuid.UUID | None
     customer: str
+    recent: Mapping[tuple[str, str], Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
 class Visit:
-    """The operations of one target, in order; all of one stream."""
+    """The operations of one target, in order; all of one stream. `recent` as in Leased."""
 
     stream: Stream
     target: str
     credential_id: uuid.UUID | None
     customer: str
     operations: tuple[Operation, ...]
+    recent: Mapping[tuple[str, str], Any] = field(default_factory=dict)
 
 
 def group(leased: Sequence[Leased]) -> list[Visit]:
@@ -50,6 +55,7 @@ def group(leased: Sequence[Leased]) -> list[Visit]:
             credential_id=items[0].credential_id,
             customer=items[0].customer,
             operations=tuple(sorted((item.operation for item in items), key=lambda operation: operation.seq)),
+            recent=items[0].recent,
         )
         for (stream, target), items in visits.items()
     ]
@@ -73,10 +79,7 @@ def subject(params: Mapping[str, Any]) -> str:
 
 @dataclass(slots=True)
 class Memory:
-    """What one sitting has read and what it, or a recent one, has written.
-
-    `recent` holds (subject, field) -> value of writes that a read may not show yet.
-    """
+    """What one sitting has read and what it, or a recent one, has written."""
 
     recent: Mapping[tuple[str, str], Any] = field(default_factory=dict)
     _written: dict[tuple[str, str], Any] = field(default_factory=dict)

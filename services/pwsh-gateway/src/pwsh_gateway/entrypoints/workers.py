@@ -16,7 +16,7 @@ from typing import Protocol
 from mesh_runtime.clock import Clock
 from mesh_runtime.errors import MeshError
 from mesh_runtime.logs import get_logger
-from pwsh_gateway.application import FinishVisit, ForgetOld, KeepLeases, LeaseVisits, ServeVisit, WriteJournal
+from pwsh_gateway.application import ForgetOld, KeepLeases, LeaseVisits, ServeVisit, WriteJournal
 from pwsh_gateway.application.visit_report import VisitReport, interrupted
 from pwsh_gateway.domain.config import GatewayConfig
 from pwsh_gateway.domain.seats import Seats
@@ -75,7 +75,7 @@ class Worker:
 
     lease: LeaseVisits
     serve: ServeVisit
-    finish: FinishVisit
+    finish: Callable[[VisitReport], Awaitable[None]]
     keep_leases: KeepLeases
     write_journal: WriteJournal
     forget: ForgetOld

@@ -16,10 +16,10 @@ from sqlalchemy import Row
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from pwsh_gateway.adapters.db import operations_sql as sql
-from pwsh_gateway.adapters.db.rows import dump, operation_of, problem_as_data, reply_as_data, reply_of
+from pwsh_gateway.adapters.db.rows import dump, operation_of, problem_as_data, recent_of, reply_as_data, reply_of
 from pwsh_gateway.domain.operations import LANES, Intent, Reply, Stream
 from pwsh_gateway.domain.ports import Accepted, Finished, Requeued
-from pwsh_gateway.domain.visits import Leased, subject
+from pwsh_gateway.domain.visits import Leased
 
 
 class Operations:
@@ -66,6 +66,7 @@ class Operations:
         closed: Sequence[Stream],
         after: Stream | None,
         operations_max: int,
+        since: datetime,
     ) -> list[Leased]:
         """Round robin over streams: those behind `after` come first, so nobody is served twice before the others."""
         first = after or Stream("", "MicrosoftTeams", "")
@@ -78,13 +79,16 @@ class Operations:
                 "limit": limit,
                 "streams_max": sql.STREAMS_MAX,
                 "operations_max": operations_max,
+                "since": since,
                 "closed": [_stream_key(stream) for stream in closed],
                 "after_tenant": first.tenant_id,
                 "after_module": first.module if after is not None else "",
                 "after_credential": first.credential,
             },
         )
-        return [Leased(operation_of(row), row.credential_id, row.customer or row.tenant_id) for row in rows]
+        return [
+            Leased(operation_of(row), row.credential_id, row.customer or row.tenant_id, recent_of(row)) for row in rows
+        ]
 
     async def renew(
         self, tx: AsyncConnection, *, owner: uuid.UUID, ids: Collection[uuid.UUID], until: datetime
@@ -133,20 +137,6 @@ class Operations:
                 "attempted": [1 if item.attempted else 0 for item in returned],
             },
         )
-
-    async def recent_writes(
-        self, tx: AsyncConnection, *, stream: Stream, target: str, since: datetime
-    ) -> dict[tuple[str, str], Any]:
-        rows = await tx.execute(
-            sql.RECENT_WRITES,
-            {"tenant": stream.tenant_id, "module": stream.module, "target": target, "since": since},
-        )
-        written: dict[tuple[str, str], Any] = {}
-        for row in rows:
-            who = subject(orjson.loads(row.params))
-            for name, value in orjson.loads(row.written).items():
-                written[who, name] = value
-        return written
 
     async def hasten(self, tx: AsyncConnection, tenant_id: str, now: datetime) -> None:
         await tx.execute(sql.HASTEN, {"tenant": tenant_id, "now": now})

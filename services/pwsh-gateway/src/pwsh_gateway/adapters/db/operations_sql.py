@@ -124,7 +124,12 @@ WITH RECURSIVE behind AS (
 )
 SELECT l.*, c.credential_id, coalesce(c.customer, (
     SELECT any_c.customer FROM credential AS any_c WHERE any_c.tenant_id = l.tenant_id LIMIT 1
-)) AS customer
+)) AS customer, (
+    SELECT json_agg(json_build_array(w.params ->> 'identity', w.written) ORDER BY w.finished_at, w.seq)::text
+    FROM operation AS w
+    WHERE w.tenant_id = l.tenant_id AND w.module = l.module AND w.target = l.target AND w.written IS NOT NULL
+      AND w.finished_at >= CAST(:since AS timestamptz)
+) AS recent
 FROM leased AS l
 LEFT JOIN credential AS c ON c.tenant_id = l.tenant_id
     AND CASE WHEN l.credential = 'active' THEN c.state = 'active' ELSE c.credential_id::text = l.credential END
@@ -172,12 +177,6 @@ FROM unnest(
     CAST(:attempted AS integer[])
 ) AS g (operation_id, not_before, problem, keep, attempted)
 WHERE o.operation_id = g.operation_id AND o.state = 'leased' AND o.lease_owner = :owner
-""")
-
-RECENT_WRITES = text("""
-SELECT params::text AS params, written::text AS written FROM operation
-WHERE tenant_id = :tenant AND module = :module AND target = :target AND written IS NOT NULL AND finished_at >= :since
-ORDER BY finished_at, seq LIMIT 500
 """)
 
 HASTEN = text("""

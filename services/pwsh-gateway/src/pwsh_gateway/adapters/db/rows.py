@@ -55,6 +55,17 @@ def operation_of(row: Row[Any]) -> Operation:
     )
 
 
+def recent_of(row: Row[Any]) -> dict[tuple[str, str], Any]:
+    """(subject, field) -> value of what was written to the target of a leased row not long ago; the latest wins."""
+    if row.recent is None:
+        return {}
+    return {
+        (str(identity or "").casefold(), name): value
+        for identity, written in orjson.loads(row.recent)
+        for name, value in written.items()
+    }
+
+
 def problem_as_data(problem: Problem) -> dict[str, Any]:
     """The `error` of a reply."""
     return {

@@ -13,6 +13,7 @@ from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from typing import Any
 
 from mesh_runtime.clock import Clock, IdGenerator
+from mesh_runtime.errors import MeshError
 from mesh_runtime.logs import get_logger
 from pwsh_gateway.adapters.hosts.live import HostedSession
 from pwsh_gateway.adapters.hosts.process import HostCommand
@@ -72,11 +73,8 @@ class LocalSessions:
             warm.reserve()
             return warm
         waiter: asyncio.Future[HostedSession] = asyncio.get_running_loop().create_future()
-        queue = self._waiting.setdefault(key, deque())
-        queue.append(waiter)
-        if self._starting[key] < len(queue):
-            self._starting[key] += 1
-            self._spawn(self._bring_up(key, visit.customer))
+        self._waiting.setdefault(key, deque()).append(waiter)
+        self._spawn(self._look_after(waiter, key, visit.customer))
         try:
             return await waiter
         except asyncio.CancelledError:
@@ -176,20 +174,36 @@ class LocalSessions:
         session.reserve()
         return session
 
+    async def _look_after(self, waiter: asyncio.Future[HostedSession], key: SessionKey, customer: str) -> None:
+        """Starts a session for the waiter: at once when there is none, else when it had to wait for too long."""
+        if self._starting[key] == 0 and not self._serving(key):
+            await self._bring_up(key, customer)
+        while not waiter.done():
+            await asyncio.wait([waiter], timeout=self._config().session_patience_seconds)
+            if not waiter.done() and self._starting[key] < len(self._waiting.get(key, ())):
+                await self._bring_up(key, customer)
+
+    def _serving(self, key: SessionKey) -> bool:
+        return any(s.key == key and not s.canary and s.state in {"idle", "busy"} for s in self._live.values())
+
     async def _bring_up(self, key: SessionKey, customer: str) -> None:
+        failure: NoSession | None = None
+        self._starting[key] += 1
         try:
             session = await self._start(key, customer, canary=False)
-            error = await session.connected()
-            failure = NoSession(session.reason or "not-connected", error) if error is not None else None
+            refusal = await session.connected()
+            if refusal is not None:
+                failure = NoSession(session.reason or "not-connected", refusal)
         except NoSession as refused:
             failure = refused
+        except MeshError as error:
+            failure = NoSession(error.code)
         finally:
             self._starting[key] -= 1
-        # A session that came up was offered to those who wait when it got ready.
-        if failure is not None:
-            waiter = self._next_waiter(key)
-            if waiter is not None:
-                waiter.set_exception(failure)
+        # A session that came up was offered to those who wait when it got ready. A log-in that was refused is refused
+        # for all of them: trying it once for each would be a storm.
+        while failure is not None and not self._serving(key) and (other := self._next_waiter(key)) is not None:
+            other.set_exception(failure)
 
     async def _start(self, key: SessionKey, customer: str, *, canary: bool) -> HostedSession:
         await self._make_room()
