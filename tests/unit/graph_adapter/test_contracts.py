@@ -50,3 +50,12 @@ def test_replies_keep_the_schema(result: Result, plan_id: UUID | None) -> None:
     )
     validator = jsonschema_rs.validator_for(schema, validate_formats=True)
     validator.validate(json.loads(wire.completed_data(reply)))
+
+
+def test_an_answer_too_large_for_a_message_fails_alone_and_keeps_its_undo() -> None:
+    undo = Undo("user.delete", 1, {"user_id": "U1"})
+    large = Result(Outcome.SUCCEEDED, True, {"groups": ["x" * 1000] * 1000}, undo)
+    ready = wire.completed(Reply(command("user.get", {}), large, 1, NOW, NOW, ()))
+    assert (ready.outcome, ready.error_code) == ("failed", "output-too-large")
+    data = json.loads(ready.data)
+    assert (data["output"], data["undo"]["operation"]) == ({}, "user.delete")

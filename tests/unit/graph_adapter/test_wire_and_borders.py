@@ -54,7 +54,8 @@ def test_a_command_is_read_with_its_defaults() -> None:
 @pytest.mark.parametrize(
     ("name", "value"),
     [
-        ("operation_id", "zzz"), ("tenant_id", "northwind"), ("target", ""), ("params", []), ("deadline", "tomorrow"),
+        ("operation_id", "zzz"), ("tenant_id", "northwind"), ("target", ""),
+        ("target", "a\x00b"), ("params", []), ("deadline", "tomorrow"),
         ("deadline", "2026-11-30T09:00:00"), ("reply_to", "ucmesh.graph.commands.v1"), ("lane", "vip"),
         ("credential", "the good one"), ("version", 0), ("operation", None),
     ],

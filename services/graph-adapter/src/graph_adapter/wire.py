@@ -6,6 +6,7 @@ it does not know.
 
 from __future__ import annotations
 
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Annotated, Any, Literal
 from uuid import UUID
@@ -14,8 +15,8 @@ import orjson
 from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Field, StringConstraints, ValidationError
 
 from graph_adapter.domain.credential import Credential, CredentialKind
-from graph_adapter.domain.operation import ACTIVE_CREDENTIAL, Command, Lane, Reply
-from mesh_messaging.event import CloudEvent
+from graph_adapter.domain.operation import ACTIVE_CREDENTIAL, Command, Lane, Reply, failed
+from mesh_messaging.event import DATA_BYTES_MAX, CloudEvent
 from mesh_runtime.errors import InvalidInput
 
 SOURCE = "/graph-adapter"
@@ -41,7 +42,8 @@ def _credential_reference(value: str) -> str:
 
 
 TenantId = Annotated[str, AfterValidator(_tenant)]
-Text = Annotated[str, StringConstraints(min_length=1, max_length=512)]
+# Control characters have no place in names, and PostgreSQL takes no NUL.
+Text = Annotated[str, StringConstraints(min_length=1, max_length=512, pattern=r"^[^\x00-\x1f\x7f]+$")]
 # Only topics made for replies: a command must not be able to write anywhere else.
 ReplyTopic = Annotated[str, StringConstraints(pattern=r"^ucmesh\.[a-z0-9-]+\.replies\.v[0-9]+$", max_length=200)]
 
@@ -146,6 +148,29 @@ def activation_of(event: CloudEvent) -> tuple[str, UUID]:
     """Raises InvalidInput."""
     data: Activated = _read(Activated, event)
     return data.tenant_id, data.credential_id
+
+
+@dataclass(frozen=True, slots=True)
+class Completed:
+    """A reply ready to be stored and sent."""
+
+    outcome: str
+    error_code: str | None
+    data: bytes
+
+
+def completed(reply: Reply) -> Completed:
+    """The reply as COMPLETED. One that no message can hold becomes a failure without its output; what undoes it
+    stays.
+    """
+    data = completed_data(reply)
+    if len(data) > DATA_BYTES_MAX:
+        message = f"The answer is larger than a message may be ({DATA_BYTES_MAX} bytes)."
+        end = replace(failed("output-too-large", message), changed=reply.result.changed, undo=reply.result.undo)
+        reply = replace(reply, result=end)
+        data = completed_data(reply)
+    error = reply.result.error
+    return Completed(reply.result.outcome.value, error.code if error is not None else None, data)
 
 
 def completed_data(reply: Reply) -> bytes:

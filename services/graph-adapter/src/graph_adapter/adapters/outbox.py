@@ -26,7 +26,7 @@ class OutboxReplies:
     def __init__(
         self,
         tx: AsyncConnection,
-        encode: Callable[[Reply], bytes],
+        encode: Callable[[Reply], wire.Completed],
         observer: Observer,
         ids: IdGenerator,
         clock: Clock,
@@ -42,7 +42,7 @@ class OutboxReplies:
         for reply in replies:
             command = reply.command
             trace = self._observer.finished(reply)
-            event = self._event(command.operation_id, command.tenant_id, trace, self._encode(reply))
+            event = self._event(command.operation_id, command.tenant_id, trace, self._encode(reply).data)
             messages.append(_message(command.reply_to, command.plan_id, command.operation_id, event))
         await outbox.append(self._tx, messages)
 

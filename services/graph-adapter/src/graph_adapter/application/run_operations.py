@@ -24,8 +24,7 @@ from graph_adapter.domain.admission import Admission
 from graph_adapter.domain.capabilities import context_of
 from graph_adapter.domain.credential import Token
 from graph_adapter.domain.endings import template_fault
-from graph_adapter.domain.expressions import TemplateFault
-from graph_adapter.domain.machine import Machine
+from graph_adapter.domain.machine import UNEXPECTED, Machine
 from graph_adapter.domain.operation import ACTIVE_CREDENTIAL, REQUEST_ID_COUNT_MAX, LeasedOperation, Reply, Result
 from graph_adapter.domain.ports import Graph, Observer, Store, Tokens
 from graph_adapter.domain.progress import Directive, Finished, LookUp, Pauses, Progress, Wait
@@ -137,7 +136,7 @@ class _Run:
         for progress in active:
             try:
                 found = self._machine.ask(progress)
-            except TemplateFault as fault:
+            except UNEXPECTED as fault:
                 self._end(progress.leased, template_fault(fault), progress.request_ids)
                 continue
             if isinstance(found, LookUp):

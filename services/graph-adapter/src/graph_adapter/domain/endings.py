@@ -59,6 +59,7 @@ def given_up(error: GraphError | None) -> Result:
     return ops.by_row(error.row, ops.graph_detail(error), refuse=False)
 
 
-def template_fault(fault: TemplateFault) -> Result:
-    """The end of an operation whose template met a value it cannot work with."""
-    return ops.failed("internal", f"The operation template met something unexpected: {fault}")
+def template_fault(fault: Exception) -> Result:
+    """The end of an operation whose template met a value it cannot work with. Only our own texts are shown."""
+    reason = str(fault) if isinstance(fault, TemplateFault) else type(fault).__name__
+    return ops.failed("internal", f"The operation template met something unexpected: {reason}")

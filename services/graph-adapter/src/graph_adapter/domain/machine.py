@@ -39,6 +39,8 @@ from graph_adapter.domain.recognition import ErrorTable, GraphError, Reaction
 from graph_adapter.domain.template import Call, Repeatability, Rule, Template
 
 HOP_COUNT_MAX = 24
+# What a template can trip over in an answer of an unexpected shape. It must not reach the other operations of a round.
+UNEXPECTED = (TemplateFault, TypeError, KeyError, AttributeError, IndexError, ValueError)
 
 
 class Machine:
@@ -84,7 +86,7 @@ class Machine:
         """
         try:
             return self._feed(progress, answers)
-        except TemplateFault as fault:
+        except UNEXPECTED as fault:
             return Finished(template_fault(fault))
 
     def told(self, progress: Progress, created: Mapping[str, Created], now: datetime) -> Directive:
@@ -102,7 +104,7 @@ class Machine:
                 if isinstance(wait, Wait):
                     return wait
             return self._by_error(progress, errors)
-        except TemplateFault as fault:
+        except UNEXPECTED as fault:
             return Finished(template_fault(fault))
 
     def _feed(self, progress: Progress, answers: Mapping[str, Answer]) -> Directive:

@@ -26,14 +26,15 @@ from graph_adapter.domain.fairness import Backlog, Share
 from graph_adapter.domain.operation import Command, LeasedOperation, Reply
 from graph_adapter.domain.settlement import Checkpoint, Parked, Settlement
 from graph_adapter.domain.views import OperationView, StoredReply
+from graph_adapter.wire import Completed
 
 TENANT_COUNT_MAX = 20_000
 
 
 class OperationTable:
-    """Implements the port `Operations` on one transaction. `encode` gives a reply's JSON."""
+    """Implements the port `Operations` on one transaction. `encode` makes a reply ready."""
 
-    def __init__(self, tx: AsyncConnection, encode: Callable[[Reply], bytes]) -> None:
+    def __init__(self, tx: AsyncConnection, encode: Callable[[Reply], Completed]) -> None:
         self._tx = tx
         self._encode = encode
 
@@ -136,11 +137,12 @@ class OperationTable:
         return list((await self._tx.execute(statement, values)).scalars())
 
     def _endings(self, replies: Sequence[Reply]) -> dict[str, Any]:
+        ready = [self._encode(reply) for reply in replies]
         return {
             "operation_ids": [reply.command.operation_id for reply in replies],
-            "outcomes": [reply.result.outcome.value for reply in replies],
-            "error_codes": [reply.result.error.code if reply.result.error else None for reply in replies],
-            "replies": [self._encode(reply).decode() for reply in replies],
+            "outcomes": [item.outcome for item in ready],
+            "error_codes": [item.error_code for item in ready],
+            "replies": [item.data.decode() for item in ready],
         }
 
 

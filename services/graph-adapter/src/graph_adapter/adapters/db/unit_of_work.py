@@ -25,7 +25,7 @@ class UnitOfWork:
     """Implements the port `Unit` on an open transaction."""
 
     def __init__(self, tx: AsyncConnection, observer: Observer, ids: IdGenerator, clock: Clock) -> None:
-        encode = _once(wire.completed_data)
+        encode = _once(wire.completed)
         self.operations = OperationTable(tx, encode)
         self.tenants = TenantTable(tx)
         self.credentials = CredentialTable(tx)
@@ -56,11 +56,11 @@ class DatabaseStore:
             yield self.on(tx)
 
 
-def _once(encode: Callable[[Reply], bytes]) -> Callable[[Reply], bytes]:
+def _once(encode: Callable[[Reply], wire.Completed]) -> Callable[[Reply], wire.Completed]:
     """A reply is stored and sent: its JSON is made once."""
-    made: dict[int, bytes] = {}
+    made: dict[int, wire.Completed] = {}
 
-    def run(reply: Reply) -> bytes:
+    def run(reply: Reply) -> wire.Completed:
         key = id(reply)
         if key not in made:
             made[key] = encode(reply)
