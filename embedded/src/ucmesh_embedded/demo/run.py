@@ -6,6 +6,7 @@ of the `ucmesh` command, and the simulator's admin API to look at the tenants th
 
 import asyncio
 import os
+import threading
 import time
 from argparse import ArgumentParser
 from collections.abc import Iterator, Mapping, Sequence
@@ -62,6 +63,7 @@ class Story:
     def __init__(self, places: Places, console: Console, pictures: Path | None = None) -> None:
         self._places, self._console, self._pictures = places, console, pictures
         self._api: Api | None = None
+        self._over = threading.Event()
 
     async def tell(self, *, twice: bool) -> int:
         """Start, feed, check, show; everything is ended again whatever happens."""
@@ -78,8 +80,17 @@ class Story:
                 "real PowerShell" if endpoints.pwsh != "simulated" else "no pwsh on PATH: the simulated PowerShell host"
             )
             self._console.print(f"  cmdlets run in {kind}", style="dim")
-            return await asyncio.to_thread(self._scenes, endpoints, started, twice=twice)
+            scenes = asyncio.create_task(asyncio.to_thread(self._scenes, endpoints, started, twice=twice))
+            failing = asyncio.create_task(stack.wait())
+            await asyncio.wait([scenes, failing], return_when=asyncio.FIRST_COMPLETED)
+            if not scenes.done():
+                self._over.set()
+                await asyncio.gather(scenes, return_exceptions=True)
+                failing.result()
+            failing.cancel()
+            return await scenes
         finally:
+            self._over.set()
             await stack.stop()
 
     def _scenes(self, endpoints: Endpoints, started: float, *, twice: bool) -> int:
@@ -207,7 +218,8 @@ class Story:
                     f"Waited {seconds_max:.0f} s for {what}. {detail()}",
                     remedy=f"Look into the logs in {self._places.logs}.",
                 )
-            time.sleep(POLL_SECONDS)
+            if self._over.wait(POLL_SECONDS):
+                raise StackError("The mesh has ended.")
 
 
 def _outcome(person: Person) -> str:
