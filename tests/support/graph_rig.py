@@ -242,5 +242,6 @@ async def rig(
     try:
         yield Rig(simulator, db, store, vault, sealing_key, shelf, graph, ports)
     finally:
+        tokens.close()
         await graph.close()
         await db.close()

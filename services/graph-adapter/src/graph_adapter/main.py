@@ -61,6 +61,7 @@ class Parts:
     vault: SealedVault
     shelf: TemplateShelf
     graph: GraphClient
+    tokens: MsalTokens
     verifier: TokenVerifier
     observer: MeshObserver
     clock: SystemClock
@@ -71,17 +72,26 @@ def build(settings: GraphAdapterSettings) -> Parts:
     """Nothing connects yet. Raises SettingsError for unusable key files, InvalidInput for broken templates."""
     clock, ids, observer = SystemClock(), Uuid7Ids(), MeshObserver()
     db = Database(settings.database_url, pool_size_max=settings.database_pool_size_max, application_name=SERVICE)
+    store = DatabaseStore(db, observer, ids, clock)
+    vault = SealedVault(SealingKey.from_file(settings.sealing_key_file), Sealer.from_file(settings.kek_file))
     return Parts(
         settings=settings,
         db=db,
-        store=DatabaseStore(db, observer, ids, clock),
-        vault=SealedVault(SealingKey.from_file(settings.sealing_key_file), Sealer.from_file(settings.kek_file)),
+        store=store,
+        vault=vault,
         shelf=TemplateShelf(lambda: load_catalogue(settings.templates_dir)),
         graph=GraphClient(
             ca_file=settings.ca_file,
             timeout_seconds=settings.graph_timeout_seconds,
             connections_max=settings.graph_connections_max,
             http2=settings.graph_http2,
+        ),
+        tokens=MsalTokens(
+            _credentials_of(store, vault),
+            clock,
+            login_url=settings.login_url,
+            graph_url=settings.graph_url,
+            ca_file=settings.ca_file,
         ),
         verifier=TokenVerifier(settings.oidc_issuer, settings.oidc_audience, ca_file=settings.ca_file),
         observer=observer,
@@ -132,17 +142,10 @@ def relay_role(parts: Parts) -> Role:
 def worker_role(parts: Parts) -> Role:
     """Operations to Microsoft Graph."""
     settings = parts.settings
-    tokens = MsalTokens(
-        _credentials_of(parts),
-        parts.clock,
-        login_url=settings.login_url,
-        graph_url=settings.graph_url,
-        ca_file=settings.ca_file,
-    )
     ports = RunPorts(
         store=parts.store,
         graph=parts.graph,
-        tokens=tokens,
+        tokens=parts.tokens,
         shelf=parts.shelf,
         observer=parts.observer,
         clock=parts.clock,
@@ -161,14 +164,14 @@ def worker_role(parts: Parts) -> Role:
     return Role("worker", worker.run)
 
 
-def _credentials_of(parts: Parts) -> Load:
+def _credentials_of(store: DatabaseStore, vault: SealedVault) -> Load:
     async def load(credential_id: UUID) -> tuple[Credential, CredentialSecret] | None:
-        async with parts.store.read() as unit:
+        async with store.read() as unit:
             found = await unit.credentials.load(credential_id)
         if found is None:
             return None
         credential, sealed = found
-        return credential, parts.vault.open(credential, sealed)
+        return credential, vault.open(credential, sealed)
 
     return load
 
@@ -192,6 +195,7 @@ async def serve(argv: Sequence[str]) -> None:
     try:
         await run_roles(roles, drain_seconds=settings.drain_seconds)
     finally:
+        parts.tokens.close()
         await parts.graph.close()
         await parts.verifier.close()
         await parts.db.close()

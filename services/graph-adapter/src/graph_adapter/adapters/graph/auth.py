@@ -11,10 +11,11 @@ import base64
 import binascii
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 from uuid import UUID
 
 import orjson
@@ -29,9 +30,11 @@ from mesh_runtime.logs import get_logger
 CLIENT_COUNT_MAX = 2_000
 REFUSAL_SECONDS = 60
 REFRESH_BEFORE_SECONDS = 300
+THREAD_COUNT_MAX = 32
 
 _log = get_logger("graph_adapter.auth")
 
+T = TypeVar("T")
 Load = Callable[[UUID], Awaitable[tuple[Credential, CredentialSecret] | None]]
 
 
@@ -60,6 +63,12 @@ class MsalTokens:
         self._graph_url = graph_url
         self._ca_file = ca_file
         self._entries: OrderedDict[UUID, _Entry] = OrderedDict()
+        # Threads of our own: a sign-in service that hangs must not hold up other users of the loop's few.
+        self._threads = ThreadPoolExecutor(THREAD_COUNT_MAX, thread_name_prefix="sign-in")
+
+    def close(self) -> None:
+        """Ends the threads; a sign-in under way is not waited for."""
+        self._threads.shutdown(wait=False, cancel_futures=True)
 
     async def token(self, tenant_id: str, credential_id: UUID) -> Token:
         entry = self._entry(credential_id)
@@ -76,7 +85,7 @@ class MsalTokens:
                 return entry.token
             entry.token = None
             if entry.client is not None:
-                await asyncio.to_thread(entry.client.forget)
+                await self._in_thread(entry.client.forget)
             return await self._sign_in(entry, stale.tenant_id, stale.credential_id)
 
     def _entry(self, credential_id: UUID) -> _Entry:
@@ -120,10 +129,13 @@ class MsalTokens:
             raise TenantMismatch("the credential belongs to another tenant")
         cloud = cloud_of(credential.cloud, self._login_url, self._graph_url)
         if secret is not None:
-            entry.client = await asyncio.to_thread(EntraClient, credential, secret, cloud.login_url, self._ca_file)
+            entry.client = await self._in_thread(EntraClient, credential, secret, cloud.login_url, self._ca_file)
         assert entry.client is not None
-        answer = await asyncio.to_thread(entry.client.sign_in, cloud.scope)
+        answer = await self._in_thread(entry.client.sign_in, cloud.scope)
         return self._token(answer, credential, cloud)
+
+    async def _in_thread(self, work: Callable[..., T], *arguments: Any) -> T:
+        return await asyncio.get_running_loop().run_in_executor(self._threads, work, *arguments)
 
     async def _opened(self, credential_id: UUID) -> tuple[Credential, CredentialSecret]:
         found = await self._load(credential_id)
