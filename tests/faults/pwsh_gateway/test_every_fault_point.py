@@ -12,12 +12,14 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 from sqlalchemy import text
 
 from mesh_messaging.testing import drain_outbox
 from mesh_runtime import faults
 from support.gateway import NUMBER, ZOE, Gateway, Script, assign, grant, make_gateway
+from support.killing import await_gone
 from support.waiting import eventually
 
 WRITES = ("Set-CsPhoneNumberAssignment", "Grant-CsTeamsCallingPolicy")
@@ -164,6 +166,30 @@ async def test_a_killed_process_changes_nothing_in_the_end(
             killed.kill()
             await killed.wait()
     await check(gateway, script, payloads)
+
+
+@pytest.mark.timeout(180)
+async def test_a_killed_gateway_leaves_no_session_behind_that_could_still_write(
+    gateway: Gateway, script: Script
+) -> None:
+    script.faults({"cmdlet": "Get-CsOnlineUser", "n": 1, "do": "hang-before"})
+    await gateway.accept(assign())
+    process = await _process(gateway, script, {})
+    await eventually(lambda: _busy_session(gateway), seconds=60)
+    (host,) = psutil.Process(process.pid).children()
+    folder = Path(host.cwd())
+    process.kill()
+    await process.wait()
+    await_gone([host.pid])
+    assert folder.exists()
+    await _let_another_finish(gateway, script)
+    assert not folder.exists()
+    rows = await _rows(gateway, "SELECT reason FROM session ORDER BY session_id LIMIT 1")
+    assert rows[0].reason == "gateway-lost"
+
+
+async def _busy_session(gateway: Gateway) -> bool:
+    return bool(await _rows(gateway, "SELECT 1 FROM session WHERE state = 'busy'"))
 
 
 async def _let_another_finish(gateway: Gateway, script: Script) -> None:

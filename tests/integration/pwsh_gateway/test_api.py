@@ -52,6 +52,9 @@ async def test_sessions_and_executions_can_be_found(api: Api) -> None:
         assert session["customer"] == "northwind"
         assert session["pid"]
         assert (await api.get(f"/sessions/{session['session_id']}"))["session_id"] == session["session_id"]
+    metrics = (await api.client.get("/metrics")).text
+    assert "ucmesh_pwsh_queue_depth" in metrics
+    assert 'ucmesh_pwsh_executions_total{cmdlet="Set-CsPhoneNumberAssignment",outcome="succeeded"}' in metrics
     executions = (await api.get("/executions", session_id=session["session_id"]))["items"]
     assert len(executions) == 3
     mine = (await api.get("/executions", operation_id=payload["operation_id"]))["items"]

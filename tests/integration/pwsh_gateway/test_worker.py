@@ -5,6 +5,7 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 
 from mesh_runtime import telemetry
@@ -351,6 +352,19 @@ async def test_two_replicas_share_the_queue_and_nothing_runs_twice(gateway: Gate
     assert len(script.calls("Set-CsPhoneNumberAssignment")) == 20
     owners = await gateway.rows("SELECT DISTINCT instance FROM session")
     assert len(owners) == 2
+
+
+async def test_no_secret_is_in_the_arguments_or_the_environment_of_a_host(gateway: Gateway) -> None:
+    await gateway.give_credential(pfx="cGZ4LXNlY3JldA==", password="open sesame")
+    async with gateway.running() as worker:
+        await gateway.do("teams.user.get")
+        (pid,) = worker.sessions.pids()
+        told = b"".join(Path(f"/proc/{pid}/{name}").read_bytes() for name in ("cmdline", "environ"))
+        home = psutil.Process(pid).cwd()
+        assert f"HOME={home}".encode() in told
+    for secret in (b"open sesame", b"cGZ4LXNlY3JldA==", b"postgresql://", b"PWSH_GATEWAY_"):
+        assert secret not in told
+    assert not Path(home).exists()
 
 
 async def test_settings_survive_and_an_unknown_one_does_no_harm(gateway: Gateway) -> None:

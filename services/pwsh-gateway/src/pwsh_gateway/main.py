@@ -33,7 +33,7 @@ from pwsh_gateway.adapters.db.sessions import Executions, Sessions
 from pwsh_gateway.adapters.db.settings import CONTROL_CHANNEL, WORK_CHANNEL, PostgresBell, Settings
 from pwsh_gateway.adapters.hosts import backends
 from pwsh_gateway.adapters.hosts.pool import LocalSessions
-from pwsh_gateway.adapters.hosts.process import HostCommand
+from pwsh_gateway.adapters.hosts.process import HostCommand, sweep
 from pwsh_gateway.adapters.memory import resident_bytes
 from pwsh_gateway.application import (
     AcceptCommands,
@@ -164,6 +164,7 @@ def relay_role(parts: Parts) -> Role:
 
 def worker_role(parts: Parts) -> Role:
     """Operations to PowerShell. Raises SettingsError when there is none."""
+    sweep()
     return Role("worker", build_worker(parts, host_command(parts.settings)).run)
 
 
@@ -186,6 +187,12 @@ def build_worker(parts: Parts, command: HostCommand) -> Worker:
     controls = FollowControls(
         parts.stored_settings, parts.credentials, parts.sessions, parts.db.read, pool, seats, parts.instance
     )
+
+    async def measure() -> None:
+        async with parts.db.read() as tx:
+            waiting, oldest_seconds = await parts.queue.depth(tx, parts.clock.now())
+        metrics.measure(waiting, oldest_seconds, [(s.key.module, s.state) for s in pool.sessions()])
+
     lease_seconds = parts.settings.lease_seconds
     return Worker(
         lease=LeaseVisits(parts.queue, transactions, seats, parts.clock, parts.instance, lease_seconds),
@@ -225,6 +232,7 @@ def build_worker(parts: Parts, command: HostCommand) -> Worker:
         sample_memory=resident_bytes,
         clock=parts.clock,
         observe=metrics.observe,
+        measure=measure,
     )
 
 

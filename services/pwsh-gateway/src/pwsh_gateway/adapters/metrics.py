@@ -5,6 +5,8 @@ Owns the names of the metrics. Refuses labels without a bound: no tenant, user o
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from prometheus_client import Counter, Gauge, Histogram
 
 from pwsh_gateway.application.visit_report import VisitReport
@@ -21,6 +23,15 @@ REQUEUED = Counter("ucmesh_pwsh_operations_requeued_total", "Operations put back
 SESSIONS = Gauge("ucmesh_pwsh_sessions", "Living sessions of this replica", ["module", "state"])
 QUEUE_DEPTH = Gauge("ucmesh_pwsh_queue_depth", "Operations waiting, counted up to a bound")
 QUEUE_AGE = Gauge("ucmesh_pwsh_queue_age_seconds", "Age of the oldest waiting operation")
+
+
+def measure(depth: int, age_seconds: float, sessions: Iterable[tuple[str, str]]) -> None:
+    """Sets the gauges. `sessions` are (module, state) of the living ones."""
+    QUEUE_DEPTH.set(depth)
+    QUEUE_AGE.set(age_seconds)
+    SESSIONS.clear()
+    for module, state in sessions:
+        SESSIONS.labels(module, state).inc()
 
 
 def observe(report: VisitReport) -> None:

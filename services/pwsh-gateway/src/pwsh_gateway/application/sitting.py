@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any
+from typing import Any, cast
 
 from opentelemetry.trace import Span, SpanKind, Status, StatusCode
 
 from mesh_runtime import telemetry
 from mesh_runtime.clock import Clock, IdGenerator
+from mesh_runtime.logs import mask
 from pwsh_gateway.domain.catalogue import Entry
 from pwsh_gateway.domain.config import GatewayConfig
 from pwsh_gateway.domain.error_rules import request_ids
@@ -94,9 +96,9 @@ async def run_cmdlet(
         operation_id=operation.operation_id,
         tenant_id=operation.stream.tenant_id,
         cmdlet=invocation.cmdlet,
-        params=invocation.params,
+        params=cast(Mapping[str, Any], mask(invocation.params)),
         outcome="succeeded" if isinstance(answer, Returned) else "error" if isinstance(answer, Raised) else "lost",
-        error=_error(answer),
+        error=cast(dict[str, Any] | None, mask(_error(answer))),
         warnings=() if isinstance(answer, Lost) else answer.warnings,
         attempt=operation.attempts,
         started_at=started_at,

@@ -89,6 +89,7 @@ class Worker:
     sample_memory: Callable[[Sequence[int]], Mapping[int, int]]
     clock: Clock
     observe: Callable[[VisitReport], None]
+    measure: Callable[[], Awaitable[None]]
     _wake: asyncio.Event = field(default_factory=asyncio.Event)
     _control: asyncio.Event = field(default_factory=asyncio.Event)
     _visits: set[asyncio.Task[None]] = field(default_factory=set)
@@ -96,16 +97,23 @@ class Worker:
     async def run(self, stop: asyncio.Event) -> None:
         """Until `stop`; then running visits are finished and sessions ended."""
         await self.refresh()
-        async with (
-            self.on_work(lambda _: self._wake.set()),
-            self.on_control(lambda _: self._control.set()),
-            asyncio.TaskGroup() as tasks,
-        ):
-            tasks.create_task(self._dispatch(stop), name="dispatch")
-            tasks.create_task(self._keep(stop), name="keep")
-            tasks.create_task(self._govern(stop), name="govern")
-            tasks.create_task(self._house(stop), name="house")
-        await self._end()
+        try:
+            async with (
+                self.on_work(lambda _: self._wake.set()),
+                self.on_control(lambda _: self._control.set()),
+                asyncio.TaskGroup() as tasks,
+            ):
+                tasks.create_task(self._dispatch(stop), name="dispatch")
+                tasks.create_task(self._keep(stop), name="keep")
+                tasks.create_task(self._govern(stop), name="govern")
+                tasks.create_task(self._house(stop), name="house")
+        except BaseException:
+            # No time to finish: leases run out, and what was written is read back by whoever comes next.
+            for visit in self._visits:
+                visit.cancel()
+            raise
+        finally:
+            await self._end()
 
     async def _dispatch(self, stop: asyncio.Event) -> None:
         while not stop.is_set():
@@ -162,6 +170,7 @@ class Worker:
         try:
             held = await self.keep_leases(running)
             self.held.lost |= (running & self.held.running) - held
+            await self.measure()
         except MeshError as error:
             _log.warning("worker.leases_not_kept", reason=repr(error))
 

@@ -9,10 +9,8 @@ from __future__ import annotations
 import uuid
 from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime
-from typing import Any
 
 import orjson
-from sqlalchemy import Row
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from pwsh_gateway.adapters.db import operations_sql as sql
@@ -145,10 +143,10 @@ class Operations:
         result = await tx.execute(sql.FORGET, {"before": finished_before, "limit": limit})
         return len(result.all())
 
-
-async def queue_depth(tx: AsyncConnection, now: datetime) -> Row[Any]:
-    """(waiting, oldest_seconds): operations not yet done, counted up to a bound, and the age of the oldest."""
-    return (await tx.execute(sql.DEPTH, {"now": now, "count_max": sql.DEPTH_COUNT_MAX})).one()
+    async def depth(self, tx: AsyncConnection, now: datetime) -> tuple[int, float]:
+        """Operations not yet served, counted up to a bound, and the age of the oldest in seconds."""
+        row = (await tx.execute(sql.DEPTH, {"now": now, "count_max": sql.DEPTH_COUNT_MAX})).one()
+        return row.waiting, float(row.oldest_seconds)
 
 
 def _stream_key(stream: Stream) -> str:

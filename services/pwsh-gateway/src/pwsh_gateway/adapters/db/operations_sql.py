@@ -190,9 +190,7 @@ DELETE FROM operation WHERE operation_id IN (
 """)
 
 DEPTH = text("""
-SELECT (SELECT count(*) FROM (SELECT 1 FROM operation WHERE state = 'queued' LIMIT :count_max) AS some) AS waiting,
-       coalesce(extract(epoch FROM CAST(:now AS timestamptz) - (
-           SELECT min(received_at) FROM (
-               SELECT received_at FROM operation WHERE state = 'queued' LIMIT :count_max) AS some)),
-               0) AS oldest_seconds
+SELECT count(*) AS waiting,
+       coalesce(extract(epoch FROM CAST(:now AS timestamptz) - min(received_at)), 0) AS oldest_seconds
+FROM (SELECT received_at FROM operation WHERE state = 'queued' LIMIT :count_max) AS queued
 """)

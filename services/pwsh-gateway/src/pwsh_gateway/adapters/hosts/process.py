@@ -19,8 +19,11 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import psutil
+
 READ_BYTES = 64 * 1024
 DIAGNOSTIC_LENGTH_MAX = 2000
+_PREFIX = "ucmesh-session-"
 _PR_SET_PDEATHSIG = 1
 _INHERITED = ("PATH", "LANG", "LC_ALL", "TZ", "SSL_CERT_FILE", "SSL_CERT_DIR", "HTTPS_PROXY", "HTTP_PROXY", "NO_PROXY")
 _INHERITED_PREFIXES = ("DOTNET_",)
@@ -58,7 +61,7 @@ class HostProcess:
     @classmethod
     async def start(cls, command: HostCommand, listener: Listener) -> HostProcess:
         """Raises OSError when the program cannot be started."""
-        folder = Path(tempfile.mkdtemp(prefix="ucmesh-session-"))
+        folder = Path(tempfile.mkdtemp(prefix=f"{_PREFIX}{os.getpid()}-"))
         try:
             process = await asyncio.create_subprocess_exec(
                 *command.argv,
@@ -111,6 +114,18 @@ class HostProcess:
         stderr = self._process.stderr
         while stderr is not None and (data := await stderr.read(READ_BYTES)):
             listener.diagnostic(data[-DIAGNOSTIC_LENGTH_MAX:].decode(errors="replace").strip())
+
+
+def sweep() -> int:
+    """Removes folders that sessions of gateways that were killed left behind; how many there were."""
+    swept = 0
+    for folder in Path(tempfile.gettempdir()).glob(f"{_PREFIX}*"):
+        owner = folder.name.removeprefix(_PREFIX).split("-")[0]
+        with contextlib.suppress(OSError):
+            if owner.isdecimal() and folder.stat().st_uid == os.getuid() and not psutil.pid_exists(int(owner)):
+                shutil.rmtree(folder, ignore_errors=True)
+                swept += 1
+    return swept
 
 
 def _environment(command: HostCommand, folder: Path) -> dict[str, str]:
