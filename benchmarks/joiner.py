@@ -15,10 +15,11 @@ import json
 import os
 import sys
 import tempfile
-from collections.abc import Sequence
+import threading
+from collections.abc import Coroutine, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import asyncpg
 import httpx
@@ -37,11 +38,14 @@ from ucmesh_cli.api import Api
 from ucmesh_cli.profile import PROFILE_VARIABLE, load_profile
 from ucmesh_embedded import topology
 from ucmesh_embedded.endpoints import CLI_FILE, Endpoints
+from ucmesh_embedded.errors import StackError
 from ucmesh_embedded.parts import PostgresPart
 from ucmesh_embedded.places import Places
 from ucmesh_embedded.postgres import PostgresServer
 from ucmesh_embedded.stack import Stack
 from ucmesh_embedded.topology import Options
+
+T = TypeVar("T")
 
 WIDTH = 130
 STAYS = ("postgres", "simulator")
@@ -78,6 +82,7 @@ class Bench:
         self._settings, self._home, self._console = settings, home, console
         self._samplers = Samplers(settings.profile or home / "profile")
         self._stack = Stack(home, self._options(), self._event)
+        self._over = threading.Event()
 
     async def run(self) -> Results:
         """Everything is ended again whatever happens."""
@@ -87,18 +92,30 @@ class Bench:
             endpoints = await self._stack.start()
         try:
             with self._console.status("joiners go through the mesh"):
-                mesh, profiles, sql = await self._mesh(endpoints)
+                mesh, profiles, sql = await self._unless_a_part_dies(self._mesh(endpoints))
             with self._console.status("joiners go through DBOS"):
-                rivals = await self._rivals(endpoints)
+                rivals = await self._unless_a_part_dies(self._rivals(endpoints))
             return Results(self._shown(), mesh, rivals, profiles, sql)
         finally:
+            self._over.set()
             await self._stack.stop()
+
+    async def _unless_a_part_dies(self, work: Coroutine[Any, Any, T]) -> T:
+        """The work's result; StackError with the end of the log when a part dies, for nothing counts then."""
+        doing, failing = asyncio.create_task(work), asyncio.create_task(self._stack.wait())
+        await asyncio.wait([doing, failing], return_when=asyncio.FIRST_COMPLETED)
+        if failing.done():
+            self._over.set()
+            await asyncio.gather(doing, return_exceptions=True)
+            failing.result()
+        failing.cancel()
+        return await doing
 
     async def _mesh(self, endpoints: Endpoints) -> tuple[MeshRun, list[Profile], SqlProfile | None]:
         settings = self._settings
         await _make_tenants(endpoints, settings.seats)
         os.environ[PROFILE_VARIABLE] = str(self._home / CLI_FILE)
-        mesh = Mesh(Api(load_profile()))
+        mesh = Mesh(Api(load_profile()), self._over)
         await asyncio.to_thread(mesh.register, office.customer_document(office.MESH_TENANT))
         await asyncio.to_thread(mesh.join, [office.boss()])
         await asyncio.to_thread(mesh.join, office.people(settings.seed, "WARM", settings.warm_up))
@@ -194,13 +211,14 @@ class Bench:
         return Options(
             trace_ratio=settings.trace_ratio,
             pwsh=False,
+            crashes_max=1,
             seed=settings.seed,
             keep_tenants=False,  # writing them to disk again and again is not what is measured
             environment=self._samplers.environment() if settings.profile else {},
         )
 
     def _event(self, name: str, text: str) -> None:
-        if "starting" not in text and "ready" not in text:
+        if text != "starting" and not text.startswith("ready after"):
             self._console.print(f"{name}: {text}", style="dim")
 
     def _shown(self) -> dict[str, Any]:
@@ -265,7 +283,10 @@ def main(argv: Sequence[str]) -> None:
     with tempfile.TemporaryDirectory(prefix="ucmesh-bench-") as name:
         home = Path(name)
         home.chmod(0o755)  # PostgreSQL may run as another user
-        results = asyncio.run(Bench(settings, home, console).run())
+        try:
+            results = asyncio.run(Bench(settings, home, console).run())
+        except StackError as error:
+            sys.exit(f"{error.message}\n{error.remedy or ''}")
     results.show(console)
     if given.json:
         given.json.write_text(json.dumps(results.as_json(), indent=2) + "\n")

@@ -5,6 +5,7 @@ assumed. Any plan that does not succeed is an error: a benchmark of failures is 
 """
 
 import asyncio
+import threading
 import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -47,10 +48,10 @@ class MeshRun:
 
 
 class Mesh:
-    """The running mesh, seen through its API. Calls block: use from a thread."""
+    """The running mesh, seen through its API. Calls block: use from a thread; they end early once `over` is set."""
 
-    def __init__(self, api: Api) -> None:
-        self._api = api
+    def __init__(self, api: Api, over: threading.Event) -> None:
+        self._api, self._over = api, over
 
     def register(self, document: Mapping[str, Any]) -> None:
         """Apply the customer and wait until its tenant has a working certificate and was read."""
@@ -63,9 +64,7 @@ class Mesh:
                     raise RuntimeError(f"the tenant failed: {state['reason']}")
                 if state["state"] == "ready" and state["observed_at"]:
                     break
-                if time.monotonic() > deadline:
-                    raise RuntimeError(f"the tenant did not get ready: {state}")
-                time.sleep(POLL_SECONDS)
+                self._rest(deadline, f"the tenant did not get ready: {state}")
 
     def join(self, people: Sequence[Mapping[str, Any]]) -> float:
         """Send everybody and wait until no plan is under way; the moment (epoch) of the first request."""
@@ -81,10 +80,14 @@ class Mesh:
                 raise RuntimeError(f"events were not accepted: {dict(statuses)}")
         deadline = time.monotonic() + DONE_SECONDS_MAX
         while self._under_way():
-            if time.monotonic() > deadline:
-                raise RuntimeError(f"plans did not end within {DONE_SECONDS_MAX:.0f} s")
-            time.sleep(POLL_SECONDS)
+            self._rest(deadline, f"plans did not end within {DONE_SECONDS_MAX:.0f} s")
         return began
+
+    def _rest(self, deadline: float, complaint: str) -> None:
+        if time.monotonic() > deadline:
+            raise RuntimeError(complaint)
+        if self._over.wait(POLL_SECONDS):
+            raise RuntimeError("given up")
 
     def _under_way(self) -> bool:
         """One row at most is read for each state."""
