@@ -38,6 +38,10 @@ class Api:
         """The JSON answer of a PUT."""
         return self._call("PUT", service, path, json=body)
 
+    def patch(self, service: str, path: str, body: Any) -> Any:
+        """The JSON answer of a PATCH."""
+        return self._call("PATCH", service, path, json=body)
+
     def send(self, service: str, path: str, content: bytes, content_type: str) -> Any:
         """POST bytes as they are."""
         return self._call("POST", service, path, content=content, headers={"content-type": content_type})

@@ -111,6 +111,9 @@ class Story:
     def _register(self) -> list[str]:
         ids: list[str] = []
         with self._step("two customers; certificates made, registered and tried on Graph, Exchange and Teams"):
+            # Starting PowerShell is what costs most here: one session a tenant and module is what two cores can carry.
+            sessions = max(1, (os.cpu_count() or 2) // 2)
+            self.api.patch("pwsh-gateway", "/config", {"concurrency.per_stream_max": sessions})
             for name in FEEDS:
                 file = EXAMPLES / "customers" / f"{name}.yaml"
                 document = resolve_secrets(yaml.safe_load(file.read_text("utf-8")), file.parent, FIRST_SECRETS)
