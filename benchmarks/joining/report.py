@@ -136,7 +136,7 @@ class Results:
         if disturbed:
             console.print(
                 f"[yellow]Other programs took up to {max(row.figure for row in disturbed):.0%} of the machine; "
-                "rates, and ratios of rates, say little then. CPU figures hold.[/yellow]"
+                "rates, and ratios of rates, say little then; CPU figures suffer less.[/yellow]"
             )
 
     def _figures(self) -> Table:
