@@ -9,8 +9,8 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 import orjson
-from mesh_runtime.sealing import SealingKey
 
+from mesh_runtime.sealing import SealingKey
 from support.simulated import Simulator
 
 

@@ -11,6 +11,8 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import orjson
+from sqlalchemy import text
+
 from graph_adapter import wire
 from graph_adapter.adapters.db.statements import CHANNEL
 from graph_adapter.adapters.db.unit_of_work import DatabaseStore
@@ -32,8 +34,6 @@ from mesh_runtime import migrations
 from mesh_runtime.clock import SystemClock, Uuid7Ids
 from mesh_runtime.db import Database
 from mesh_runtime.sealing import Sealer, SealingKey, seal_for
-from sqlalchemy import text
-
 from support.simulated import Simulator, Tenant, make_certificate, pem_of, private_pem
 from support.waiting import eventually
 
@@ -58,7 +58,7 @@ class Rig:
     shelf: TemplateShelf
     graph: GraphClient
     ports: RunPorts
-    limits: Limits = Limits()
+    limits: Limits = field(default_factory=Limits)
     lease_seconds: float = 5.0
 
     # messages in ------------------------------------------------------------------------------------------------------

@@ -123,7 +123,7 @@ class Office:
         return [user for user in self.tenant("users") if user.get("employeeId") == data["employee_id"]]
 
     def proof(self, data: Mapping[str, Any]) -> dict[str, Any]:
-        """What the tenant holds of one person, without ids, times and names: the same for any two people treated alike."""
+        """What the tenant holds of one person, without ids, times and names: equal for people treated alike."""
         (user,) = self.users(data)
         (teams,) = [each for each in self.tenant("teams_users") if each["user_id"] == user["id"]]
         (mailbox,) = [each for each in self.tenant("mailboxes") if each["user_id"] == user["id"]]
