@@ -3,6 +3,7 @@
 Each pytest worker has servers of its own, so a test may kill them without disturbing another worker.
 """
 
+import re
 import shutil
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -23,6 +24,7 @@ FIXTURES = {
     "pwsh": set[str](),
 }
 USED = "ucmesh-runs-on"
+UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 
 
 @pytest.fixture(scope="session")
@@ -83,7 +85,9 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 def pytest_make_parametrize_id(val: object) -> str | None:
-    """Functions by their name, not their address: parallel workers have to agree on the names of tests."""
+    """Functions by their name, random ids as `uuid`: parallel workers have to agree on the names of tests."""
+    if isinstance(val, str) and UUID.search(val):
+        return UUID.sub("uuid", val)
     return getattr(val, "__name__", None) if callable(val) else None
 
 
