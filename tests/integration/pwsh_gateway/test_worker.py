@@ -10,6 +10,7 @@ import pytest
 
 from mesh_runtime import telemetry
 from pwsh_gateway import main
+from pwsh_gateway.application import ReplaceRules
 from pwsh_gateway.application.follow_controls import FollowControls
 from support.gateway import (
     NUMBER,
@@ -379,7 +380,7 @@ async def test_edited_error_rules_are_used_and_not_overwritten_at_the_next_start
     gateway: Gateway, script: Script
 ) -> None:
     await gateway.give_credential()
-    replace = main.ReplaceRules(
+    replace = ReplaceRules(
         gateway.parts.stored_settings, gateway.parts.bell, gateway.db.transaction, gateway.parts.clock
     )
     rule = {"id": "ours", "match": {"message": "not found"}, "class": "business", "action": "fail", "code": "our-code",
