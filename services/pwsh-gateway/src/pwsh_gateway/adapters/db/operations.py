@@ -75,6 +75,7 @@ class Operations:
                 "until": until,
                 "now": now,
                 "limit": limit,
+                "lanes": list(range(len(LANES))),
                 "streams_max": sql.STREAMS_MAX,
                 "operations_max": operations_max,
                 "since": since,

@@ -41,65 +41,75 @@ SELECT o.reply::text FROM operation AS o
 WHERE o.operation_id = ANY (CAST(:ids AS uuid[])) AND o.state = 'done'
 """)
 
+# Streams are found one after the other by jumping through the index, only as many as are needed: the LIMIT stops the
+# search. `behind` are those after the one that was served last, `before` the others: nobody is served twice in a row.
 LEASE = text("""
-WITH RECURSIVE behind AS (
-    (SELECT tenant_id, module, credential, 1 AS place FROM operation
-     WHERE state = 'queued'
-       AND (tenant_id, module, credential) > (CAST(:after_tenant AS text), CAST(:after_module AS text),
-       CAST(:after_credential AS text))
-     ORDER BY tenant_id, module, credential LIMIT 1)
-    UNION ALL
-    SELECT n.tenant_id, n.module, n.credential, b.place + 1
-    FROM behind AS b CROSS JOIN LATERAL (
-        SELECT tenant_id, module, credential FROM operation
-        WHERE state = 'queued' AND (tenant_id, module, credential) > (b.tenant_id, b.module, b.credential)
-        ORDER BY tenant_id, module, credential LIMIT 1
-    ) AS n
-    WHERE b.place < CAST(:streams_max AS integer)
-), before AS (
-    (SELECT tenant_id, module, credential, 1 AS place FROM operation
-     WHERE state = 'queued' AND CAST(:after_tenant AS text) <> ''
-     ORDER BY tenant_id, module, credential LIMIT 1)
-    UNION ALL
-    SELECT n.tenant_id, n.module, n.credential, b.place + 1
-    FROM before AS b CROSS JOIN LATERAL (
-        SELECT tenant_id, module, credential FROM operation
-        WHERE state = 'queued' AND (tenant_id, module, credential) > (b.tenant_id, b.module, b.credential)
-        ORDER BY tenant_id, module, credential LIMIT 1
-    ) AS n
-    WHERE b.place < CAST(:streams_max AS integer)
-      AND (b.tenant_id, b.module, b.credential) < (CAST(:after_tenant AS text), CAST(:after_module AS text),
-      CAST(:after_credential AS text))
-), stream AS (
-    SELECT tenant_id, module, credential, min(turn) AS turn FROM (
-        SELECT tenant_id, module, credential, place::bigint AS turn FROM behind
+WITH head AS (
+    SELECT h.operation_id, lanes.lane, s.tenant_id, s.module, s.credential, h.target, h.seq
+    FROM unnest(CAST(:lanes AS smallint[])) AS lanes (lane)
+    CROSS JOIN LATERAL (
+        SELECT * FROM (
+            WITH RECURSIVE behind AS (
+                (SELECT tenant_id, module, credential, 1 AS place FROM operation
+                 WHERE state = 'queued' AND lane = lanes.lane AND (tenant_id, module, credential)
+                    > (CAST(:after_tenant AS text), CAST(:after_module AS text), CAST(:after_credential AS text))
+                 ORDER BY tenant_id, module, credential LIMIT 1)
+                UNION ALL
+                SELECT n.tenant_id, n.module, n.credential, b.place + 1
+                FROM behind AS b CROSS JOIN LATERAL (
+                    SELECT tenant_id, module, credential FROM operation
+                    WHERE state = 'queued' AND lane = lanes.lane
+                      AND (tenant_id, module, credential) > (b.tenant_id, b.module, b.credential)
+                    ORDER BY tenant_id, module, credential LIMIT 1
+                ) AS n
+                WHERE b.place < CAST(:streams_max AS integer)
+            )
+            SELECT tenant_id, module, credential FROM behind
+        ) AS first_part
         UNION ALL
-        SELECT tenant_id, module, credential, CAST(:streams_max AS bigint) + place FROM before
-    ) AS every_stream
-    WHERE tenant_id || '/' || module || '/' || credential <> ALL (CAST(:closed AS text[]))
-    GROUP BY tenant_id, module, credential
-), head AS (
-    SELECT h.operation_id, h.lane, s.tenant_id, s.module, s.credential, h.target, s.turn
-    FROM stream AS s CROSS JOIN LATERAL (
-        SELECT o.operation_id, o.lane, o.target FROM operation AS o
-        WHERE o.state = 'queued' AND o.tenant_id = s.tenant_id AND o.module = s.module AND o.credential = s.credential
-          AND o.not_before <= CAST(:now AS timestamptz)
+        SELECT * FROM (
+            WITH RECURSIVE before AS (
+                (SELECT tenant_id, module, credential, 1 AS place FROM operation
+                 WHERE state = 'queued' AND lane = lanes.lane AND (tenant_id, module, credential)
+                    <= (CAST(:after_tenant AS text), CAST(:after_module AS text), CAST(:after_credential AS text))
+                 ORDER BY tenant_id, module, credential LIMIT 1)
+                UNION ALL
+                SELECT n.tenant_id, n.module, n.credential, b.place + 1
+                FROM before AS b CROSS JOIN LATERAL (
+                    SELECT tenant_id, module, credential FROM operation
+                    WHERE state = 'queued' AND lane = lanes.lane
+                      AND (tenant_id, module, credential) > (b.tenant_id, b.module, b.credential)
+                      AND (tenant_id, module, credential)
+                       <= (CAST(:after_tenant AS text), CAST(:after_module AS text), CAST(:after_credential AS text))
+                    ORDER BY tenant_id, module, credential LIMIT 1
+                ) AS n
+                WHERE b.place < CAST(:streams_max AS integer)
+            )
+            SELECT tenant_id, module, credential FROM before
+        ) AS second_part
+    ) AS s
+    CROSS JOIN LATERAL (
+        SELECT o.operation_id, o.target, o.seq FROM operation AS o
+        WHERE o.state = 'queued' AND o.lane = lanes.lane AND o.tenant_id = s.tenant_id AND o.module = s.module
+          AND o.credential = s.credential AND o.not_before <= CAST(:now AS timestamptz)
           AND NOT EXISTS (
               SELECT 1 FROM operation AS e
               WHERE e.state IN ('queued', 'leased') AND e.tenant_id = o.tenant_id AND e.module = o.module
                 AND e.credential = o.credential AND e.target = o.target AND e.seq < o.seq
           )
-        ORDER BY o.lane, o.seq LIMIT 1
+        ORDER BY o.seq LIMIT 1
     ) AS h
+    WHERE s.tenant_id || '/' || s.module || '/' || s.credential <> ALL (CAST(:closed AS text[]))
+    LIMIT CAST(:limit AS integer)
 ), chosen AS (
-    SELECT * FROM head ORDER BY lane, turn LIMIT CAST(:limit AS integer)
+    SELECT *, row_number() OVER () AS turn FROM head
 ), mine AS (
     SELECT c.* FROM chosen AS c CROSS JOIN LATERAL (
         SELECT 1 FROM operation AS o WHERE o.operation_id = c.operation_id AND o.state = 'queued'
         FOR UPDATE SKIP LOCKED
     ) AS o
 ), member AS (
-    SELECT m.operation_id, c.turn, c.lane AS visit_lane FROM mine AS c CROSS JOIN LATERAL (
+    SELECT m.operation_id, c.turn FROM mine AS c CROSS JOIN LATERAL (
         SELECT o.operation_id FROM operation AS o
         WHERE o.state = 'queued' AND o.tenant_id = c.tenant_id AND o.module = c.module AND o.credential = c.credential
           AND o.target = c.target AND o.not_before <= CAST(:now AS timestamptz)
@@ -120,7 +130,7 @@ WITH RECURSIVE behind AS (
     FROM member AS m WHERE o.operation_id = m.operation_id
     RETURNING o.operation_id, o.seq, o.operation, o.version, o.tenant_id, o.module, o.credential, o.target,
               o.params::text AS params, o.deadline, o.reply_to, o.plan_id, o.lane, o.traceparent, o.attempts,
-              o.received_at, o.started_at, o.intent::text AS intent, m.visit_lane, m.turn
+              o.received_at, o.started_at, o.intent::text AS intent, m.turn
 )
 SELECT l.*, c.credential_id, coalesce(c.customer, (
     SELECT any_c.customer FROM credential AS any_c WHERE any_c.tenant_id = l.tenant_id LIMIT 1
@@ -133,7 +143,7 @@ SELECT l.*, c.credential_id, coalesce(c.customer, (
 FROM leased AS l
 LEFT JOIN credential AS c ON c.tenant_id = l.tenant_id
     AND CASE WHEN l.credential = 'active' THEN c.state = 'active' ELSE c.credential_id::text = l.credential END
-ORDER BY l.visit_lane, l.turn, l.seq
+ORDER BY l.turn, l.seq
 """)
 
 RENEW = text("""

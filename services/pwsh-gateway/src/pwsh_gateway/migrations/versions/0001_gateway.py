@@ -44,7 +44,7 @@ _TABLES = (
         finished_at timestamptz
     ) WITH (fillfactor = 80)
     """,
-    "CREATE INDEX operation_queue ON operation (tenant_id, module, credential, lane, seq) WHERE state = 'queued'",
+    "CREATE INDEX operation_queue ON operation (lane, tenant_id, module, credential, seq) WHERE state = 'queued'",
     """
     CREATE INDEX operation_target ON operation (tenant_id, module, credential, target, seq)
     WHERE state IN ('queued', 'leased')
