@@ -200,7 +200,7 @@ class HostedSession:
         before = self._machine.state
         for action in self._machine.handle(event, self._clock.monotonic()):
             self._act(action)
-        if self._machine.state != before or isinstance(event, Released):
+        if self._machine.state != before or isinstance(event, Released | MemorySampled):
             self._changed(self)
 
     def _act(self, action: object) -> None:
