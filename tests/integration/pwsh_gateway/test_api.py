@@ -91,6 +91,11 @@ async def test_a_session_can_be_ended(api: Api) -> None:
             return bool(shown["state"] == "dead" and shown["reason"] == "terminated by admin")
 
         await eventually(dead)
+        assert (await api.get("/sessions"))["items"] == []
+        for state in ("dead", "all"):
+            assert [item["session_id"] for item in (await api.get("/sessions", state=state))["items"]] == [
+                session["session_id"]
+            ]
     again = await api.client.delete(f"/sessions/{session['session_id']}")
     assert again.status_code == 404
 

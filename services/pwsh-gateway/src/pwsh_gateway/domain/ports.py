@@ -139,7 +139,7 @@ class SessionStore(Protocol):
         self, tx: Transaction, *, tenant_id: str | None, module: str | None, state: str | None,
         after: uuid.UUID | None, limit: int,
     ) -> list[StoredSession]:  # fmt: skip
-        """Newest first."""
+        """Newest first. `state` None means all that live, "all" every one."""
 
     async def get(self, tx: Transaction, session_id: uuid.UUID) -> StoredSession | None: ...
 

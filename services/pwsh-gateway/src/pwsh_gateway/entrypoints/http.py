@@ -9,7 +9,7 @@ import uuid
 from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager
 from dataclasses import asdict, dataclass
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Depends, Query
 
@@ -40,6 +40,7 @@ from pwsh_gateway.entrypoints.http_views import (
     session_view,
 )
 
+Shown = Literal["starting", "connecting", "idle", "busy", "draining", "dead", "all"]
 Reader = Annotated[Principal, Depends(require("mesh.read"))]
 Admin = Annotated[Principal, Depends(require("mesh.admin"))]
 
@@ -67,16 +68,17 @@ def routers(api: Management) -> list[APIRouter]:
 def _sessions(api: Management) -> APIRouter:
     router = APIRouter(prefix="/sessions", tags=["sessions"])
 
-    @router.get("", summary="List sessions of all replicas, newest first")
+    @router.get("", summary="List living sessions of all replicas, newest first")
     async def list_sessions(
         *,
         _: Reader,
         tenant_id: str | None = None,
         module: Module | None = None,
-        state: str | None = None,
+        state: Shown | None = None,
         after: After = None,
         limit: Limit = 50,
     ) -> Page[SessionView]:
+        """`state=dead` lists those that ended, `state=all` every one."""
         key = _key(after)
         async with api.read() as tx:
             found = await api.sessions.page(

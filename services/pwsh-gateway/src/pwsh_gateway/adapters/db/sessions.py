@@ -49,7 +49,8 @@ ON CONFLICT (session_id) DO UPDATE SET
 _PAGE = text("""
 SELECT * FROM session
 WHERE (CAST(:tenant AS text) IS NULL OR tenant_id = :tenant) AND (CAST(:module AS text) IS NULL OR module = :module)
-  AND (CAST(:state AS text) IS NULL OR state = :state) AND (CAST(:after AS uuid) IS NULL OR session_id < :after)
+  AND CASE WHEN CAST(:state AS text) IS NULL THEN state <> 'dead' ELSE CAST(:state AS text) IN ('all', state) END
+  AND (CAST(:after AS uuid) IS NULL OR session_id < :after)
 ORDER BY session_id DESC LIMIT :limit
 """)
 
