@@ -15,6 +15,8 @@ from pwsh_gateway import main
 from support.gateway import TENANT, ZOE, Gateway, Script, assign, command, make_gateway
 from support.waiting import eventually
 
+NOBODY = uuid.UUID(int=0)
+
 
 @dataclass
 class Api:
@@ -147,9 +149,9 @@ async def test_the_catalogue_and_credentials_are_shown_without_secrets(api: Api)
     ("method", "path", "body", "status", "code"),
     [
         ("GET", "/sessions/not-a-uuid", None, 422, None),
-        ("GET", f"/sessions/{uuid.uuid4()}", None, 404, "not-found"),
-        ("DELETE", f"/sessions/{uuid.uuid4()}", None, 404, "not-found"),
-        ("GET", f"/executions/{uuid.uuid4()}", None, 404, "not-found"),
+        ("GET", f"/sessions/{NOBODY}", None, 404, "not-found"),
+        ("DELETE", f"/sessions/{NOBODY}", None, 404, "not-found"),
+        ("GET", f"/executions/{NOBODY}", None, 404, "not-found"),
         ("GET", "/executions?after=garbage", None, 422, "cursor-invalid"),
         ("GET", "/executions?limit=0", None, 422, None),
         ("GET", "/executions?limit=501", None, 422, None),
@@ -184,7 +186,7 @@ async def test_bad_input_gets_a_problem_document(
         ("GET", "/error-rules", 200),
         ("GET", "/operations", 200),
         ("GET", f"/credentials?tenant_id={TENANT}", 200),
-        ("DELETE", f"/sessions/{uuid.uuid4()}", 403),
+        ("DELETE", f"/sessions/{NOBODY}", 403),
         ("PATCH", "/config", 403),
         ("PUT", "/error-rules", 403),
     ],

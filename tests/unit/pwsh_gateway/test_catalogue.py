@@ -32,7 +32,11 @@ def calls(catalogue: Catalogue) -> list[tuple[str, str, set[str], str]]:
     return found
 
 
-@pytest.mark.parametrize(("operation", "cmdlet", "given", "module"), calls(CATALOGUE), ids=lambda v: str(v)[:60])
+@pytest.mark.parametrize(
+    ("operation", "cmdlet", "given", "module"),
+    calls(CATALOGUE),
+    ids=lambda value: value if isinstance(value, str) else "",
+)
 def test_every_call_fits_a_published_parameter_set(operation: str, cmdlet: str, given: set[str], module: str) -> None:
     facts = FACTS[cmdlet]
     assert facts["module"] == module
