@@ -16,7 +16,7 @@ EXAMPLES = Path(__file__).parents[2] / "examples"
 NORTHWIND = "8d2f6c1e-3b7a-4c55-9f1e-2a6d0c4b7e11"
 SECRETS = {"northwind": "northwind-first-secret", "fabrikam": "fabrikam-first-secret"}
 OVER = {"provisioned", "refused", "compensated", "scheduled", "held", "cancelled"}
-WAIT_SECONDS_MAX = 60.0
+WAIT_SECONDS_MAX = 180.0
 
 _numbers = itertools.count(5000)
 

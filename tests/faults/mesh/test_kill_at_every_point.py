@@ -5,6 +5,7 @@ Method: arm one point in each of orchestrator, graph-adapter and pwsh-gateway, s
 compare what the tenant holds of them with a joiner nobody disturbed. A run in which a point was not reached fails.
 """
 
+import contextlib
 import itertools
 from collections.abc import Iterator
 from dataclasses import replace
@@ -14,6 +15,7 @@ import pytest
 from support import joiners
 from support.joiners import Office
 from support.mesh import running
+from ucmesh_embedded.errors import StackError
 
 pytestmark = [pytest.mark.kafka, pytest.mark.postgres, pytest.mark.timeout(600)]
 
@@ -78,7 +80,9 @@ def test_the_tenant_ends_as_if_nothing_had_died(office: Office, undisturbed: dic
     armed = {service: point for service, point in zip(POINTS, points, strict=True) if point is not None}
     told = len(office.mesh.told)
     for service, point in armed.items():
-        office.mesh.restart(service, faults=f"{point}=kill")
+        # A point may be passed before the service answers: then it dies while it starts, and comes back all the same.
+        with contextlib.suppress(StackError):
+            office.mesh.restart(service, faults=f"{point}=kill")
     data = office.person()
     office.send_until_taken(data)
     person = office.wait(data)
