@@ -179,13 +179,19 @@ class Stack:
             child.kill()
 
     async def restart(self, name: str, faults: str = "") -> None:
-        """Stop and start one part on purpose; a service may be given UCMESH_FAULTS for this one start."""
+        """Stop and start one part on purpose; a service may be given UCMESH_FAULTS for this one start.
+
+        One that its fault kills before it serves is left to the supervisor: `supervisor.settled` waits for it.
+        """
         part = self.supervisor.unwatch(name)
         await part.stop()
         if isinstance(part, ProgramPart):
             part.faults = faults
         try:
             await part.start()
+        except StackError:
+            if not faults:
+                raise
         finally:
             self.supervisor.watch(part)
             self._write_pids()
