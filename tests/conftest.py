@@ -9,6 +9,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 
 import pytest
+from xdist.scheduler import LoadScopeScheduling
 
 from support import real_parts
 from support.mesh import Mesh, running
@@ -18,6 +19,8 @@ from ucmesh_embedded.topology import Options
 NO_PWSH = "no pwsh on PATH"
 PARTS = {"kafka": "Apache Kafka", "postgres": "PostgreSQL", "pwsh": "PowerShell (pwsh)"}
 MESHES = {"mesh", "office"}
+MESH_FOLDERS = ("tests/e2e/", "tests/faults/mesh/", "tests/integration/embedded/test_mesh.py")
+"""Where tests share a running stack."""
 FIXTURES = {
     "kafka": {"kafka_bootstrap", "kafka_broker", *MESHES},
     "postgres": {"postgres_server", "postgres_url", "fresh_database", *MESHES},
@@ -79,9 +82,21 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
                 item.user_properties.append((USED, part))
         if item.get_closest_marker("pwsh") and not pwsh:
             item.add_marker(pytest.mark.skip(reason=NO_PWSH))
-        # Among parallel workers a file stays together, and one worker alone has the whole mesh.
-        group = "mesh" if names & MESHES else item.path.stem
-        item.add_marker(pytest.mark.xdist_group(group))
+
+
+class Workers(LoadScopeScheduling):
+    """Among parallel workers a file stays together, and one worker alone has the whole mesh."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        file = str(nodeid).partition("::")[0]
+        return "mesh" if file.startswith(MESH_FOLDERS) else file
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: object) -> Workers:
+    """Files are handed out in their order, so that the slow kinds come first."""
+    config.option.loadscopereorder = False
+    return Workers(config, log)
 
 
 def pytest_make_parametrize_id(val: object) -> str | None:
