@@ -25,6 +25,7 @@ def options(**more: Any) -> Options:
     """The example tenants, answering at once, on PostgreSQL without fsync."""
     return Options(
         durable=False,
+        keep_tenants=False,
         seed_file=EXAMPLES / "tenants.yaml",
         environment={
             "orchestrator": {"ORCHESTRATOR_PATIENCE": "0.02"},

@@ -166,8 +166,6 @@ def _simulator(wiring: Wiring) -> Program:
     arguments += ["--certfile", str(keys.server_cert_file), "--keyfile", str(keys.server_key_file)]
     if wiring.options.seed_file:
         arguments += ["--seed-file", str(wiring.options.seed_file)]
-        if wiring.options.durable:
-            arguments += ["--state-file", str(wiring.places.home / "simulator.state")]
     if wiring.options.keep_tenants:
         arguments += ["--state-file", str(wiring.places.home / "simulator" / "tenants")]
     arguments += wiring.options.simulator_arguments
