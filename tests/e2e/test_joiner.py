@@ -57,10 +57,10 @@ def test_the_same_event_twice_changes_nothing(office: Office) -> None:
     data = office.person()
     office.send(data, event_ids=["once-and-again"])
     office.wait(data)
-    before = office.tenant("requests")["counts"]
+    before = office.writes()
     (again,) = office.send(data, event_ids=["once-and-again"])
     assert again["status"] == "duplicate"
-    assert office.tenant("requests")["counts"] == before
+    assert office.writes() == before
     assert len(office.users(data)) == 1
 
 
@@ -178,14 +178,14 @@ def test_an_undone_joiner_can_be_retried_once_the_cause_is_gone(office: Office) 
 
 def test_a_preview_writes_nothing_and_shows_the_plan(office: Office) -> None:
     data = office.person()
-    before = office.tenant("requests")["counts"]
+    before = office.writes()
     preview = office.api.post("/plans/preview", json={"customer": "northwind", "event": data}).raise_for_status().json()
     assert preview["site"] == "zurich"
     assert preview["effects"]["number"]
     assert "User.ReadWrite.All" in preview["permissions"]
     assert next(row["operation"] for row in preview["operations"]) == "user.ensure"
     assert office.api.get(f"/people/northwind/{data['employee_id']}").status_code == 404
-    assert office.tenant("requests")["counts"] == before
+    assert office.writes() == before
 
 
 def test_a_future_joiner_waits_and_can_be_cancelled(office: Office) -> None:

@@ -10,6 +10,7 @@ import httpx
 import yaml
 
 from support.mesh import Mesh
+from ucmesh_embedded.demo import tenants
 from ucmesh_embedded.topology import Options
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
@@ -118,6 +119,10 @@ class Office:
         """The truth of the tenant."""
         answer = self.simulator.get(f"/_sim/tenants/{tenant_id}/state", params={"section": section, "limit": 100_000})
         return answer.raise_for_status().json()[section]
+
+    def writes(self) -> int:
+        """What was changed in the tenant so far, by anybody; reads go on in the background."""
+        return tenants.writes(self.tenant("requests")["counts"])
 
     def users(self, data: Mapping[str, Any]) -> list[dict[str, Any]]:
         """Users of Entra ID with this employee id."""

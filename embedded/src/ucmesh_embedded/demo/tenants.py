@@ -68,11 +68,11 @@ def _state(body: Mapping[str, Any]) -> TenantState:
         mailboxes={str(each["user_id"]): each for each in body["mailboxes"] if each["visible"]},
         teams_users={str(each["user_id"]): each for each in body["teams_users"] if each["visible"]},
         numbers={str(n["holder_upn"]).lower(): n["number"] for n in body["numbers"] if n["holder_upn"]},
-        writes=_writes(body["requests"]["counts"]),
+        writes=writes(body["requests"]["counts"]),
     )
 
 
-def _writes(counts: Mapping[str, int]) -> int:
+def writes(counts: Mapping[str, int]) -> int:
     """Requests that changed something: Graph writes and Set, Remove and Grant cmdlets that were carried out."""
     total = 0
     for name, count in counts.items():

@@ -44,7 +44,9 @@ ON CONFLICT (session_id) DO UPDATE SET
     error = excluded.error, executions = excluded.executions, memory_bytes = excluded.memory_bytes,
     operation_id = excluded.operation_id, connected_at = excluded.connected_at, last_used_at = excluded.last_used_at,
     ended_at = excluded.ended_at
+WHERE session.state <> 'dead'
 """)
+"""Two writers may commit in the other order; death is the last word whichever comes second."""
 
 _PAGE = text("""
 SELECT * FROM session
