@@ -15,6 +15,7 @@ from orchestrator.participants.graph import Account
 
 CMDLET_SECONDS_MAX = 300
 PHONE_SYSTEM = "PhoneSystem"
+CALLING_PLAN = "CallingPlan"
 
 
 def wait_for_mailbox(account: Account, wait: Wait) -> Operation:
@@ -41,8 +42,9 @@ def configure_cas_mailbox(account: Account, settings: Mapping[str, Any], retry: 
     return _settings("cas-mailbox", "exchange.cas-mailbox.configure", title, account, settings=settings, retry=retry)
 
 
-def wait_for_teams(account: Account, *, phone: bool, wait: Wait) -> Operation:
-    """Ready when Teams knows the user and, where a number is wanted, when telephony has arrived too."""
+def wait_for_teams(account: Account, *, phone: bool, wait: Wait, calling_plan: bool = False) -> Operation:
+    """Ready when Teams knows the user and, where a number is wanted, when telephony (and its calling plan) is there."""
+    features = [PHONE_SYSTEM, CALLING_PLAN] if calling_plan else [PHONE_SYSTEM]
     return Operation(
         key="wait-teams",
         target="pwsh",
@@ -50,7 +52,7 @@ def wait_for_teams(account: Account, *, phone: bool, wait: Wait) -> Operation:
         params={"identity": account.user},
         subject=account.upn,
         title="Wait until Teams knows the user" + (" and telephony is there" if phone else ""),
-        wait=replace(wait, ready={"user.FeatureTypes": {"$contains": PHONE_SYSTEM}} if phone else None),
+        wait=replace(wait, ready={"user.FeatureTypes": {"$contains_all": features}} if phone else None),
         timeout_seconds=CMDLET_SECONDS_MAX,
     )
 

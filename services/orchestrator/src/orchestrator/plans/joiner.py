@@ -126,7 +126,9 @@ def _teams(plan: PlanBuilder, person: Joiner, pacing: Pacing, *, after: list[str
         return []
     account = person.account
     phone = person.desired.wants_number
-    there = plan.add(pwsh.wait_for_teams(account, phone=phone, wait=pacing.teams), after=after)
+    calling_plan = person.number is not None and person.number.type == pwsh.CALLING_PLAN
+    wait = pwsh.wait_for_teams(account, phone=phone, wait=pacing.teams, calling_plan=calling_plan)
+    there = plan.add(wait, after=after)
     steps = [there]
     if difference.needs_number and person.number is not None:
         steps.append(plan.add(pwsh.assign_number(account, person.number, pacing.visible), after=there))
