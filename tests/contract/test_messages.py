@@ -35,6 +35,14 @@ def test_example_keeps_its_schema(path: Path) -> None:
     validator.validate(json.loads(path.read_text("utf-8")))
 
 
+def test_the_corrected_records_of_the_example_feeds_keep_the_schema() -> None:
+    corrected = sorted((CONTRACTS.parent / "examples" / "hr" / "corrected").glob("*.json"))
+    assert corrected
+    validator = jsonschema_rs.validator_for(SCHEMAS["ucmesh.hr.person.v1.joined"], validate_formats=True)
+    for path in corrected:
+        validator.validate(json.loads(path.read_text("utf-8")))
+
+
 @pytest.mark.parametrize("kind", SCHEMAS)
 def test_minimal_example_holds_only_what_is_required(kind: str) -> None:
     minimal = json.loads((CONTRACTS / "examples" / kind / "minimal.json").read_text("utf-8"))

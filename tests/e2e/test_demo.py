@@ -35,7 +35,9 @@ def test_the_demo_ends_as_expected_and_a_second_one_changes_nothing(tmp_path: Pa
     assert first.returncode == 0, first.stdout + first.stderr
     assert writes(first.stdout) > 100
     assert "request-id" in first.stdout
-    assert "Undone because" in first.stdout or "compensated" in first.stdout
+    assert "ucmesh plan show" in first.stdout
+    assert "compensated (" in first.stdout, "the head of the plan that was undone"
+    assert "ucmesh dlq replay" in first.stdout, "what to do with the dead letter"
     assert {file.name for file in (tmp_path / "pictures").iterdir()} == {"summary.svg", "plan.svg", "trace.svg"}
     second = demo(tmp_path)
     assert second.returncode == 0, second.stdout + second.stderr

@@ -1,6 +1,9 @@
 """The command against a made-up service: what it asks for, what it prints, and how it fails."""
 
 import json
+import os
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -159,10 +162,20 @@ def test_an_unreachable_service_says_how_to_start_one() -> None:
     assert "./dev up" in str(done.exception.next_step)
 
 
-@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
-def test_completion_is_offered(shell: str) -> None:
-    done = CliRunner().invoke(app, ["--show-completion", shell])
-    assert "ucmesh" in done.output or done.exit_code == 0
+@pytest.mark.parametrize(
+    ("shell", "asked"),
+    [
+        ("bash", {"COMP_WORDS": "ucmesh pl", "COMP_CWORD": "1"}),
+        ("zsh", {"_TYPER_COMPLETE_ARGS": "ucmesh pl"}),
+        ("fish", {"_TYPER_COMPLETE_ARGS": "ucmesh pl", "_TYPER_COMPLETE_FISH_ACTION": "get-args"}),
+    ],
+)
+def test_the_shell_completes_a_command(shell: str, asked: dict[str, str]) -> None:
+    program = Path(sys.executable).with_name("ucmesh")
+    environment = {"PATH": os.environ["PATH"], "_UCMESH_COMPLETE": f"complete_{shell}", **asked}
+    done = subprocess.run([program], env=environment, capture_output=True, text=True, timeout=30, check=False)
+    assert "plan" in done.stdout
+    assert "person" not in done.stdout
 
 
 class TestProfile:

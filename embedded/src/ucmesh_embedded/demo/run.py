@@ -9,7 +9,7 @@ import os
 import threading
 import time
 from argparse import ArgumentParser
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -50,11 +50,10 @@ def main(argv: Sequence[str]) -> int:
     """0 when everybody ended as expected and the tenants confirm it."""
     arguments = ArgumentParser(prog="./dev demo")
     arguments.add_argument("--pictures", type=Path, help="also save what is shown as SVG files in this folder")
-    arguments.add_argument("--twice", action="store_true", help="send the feeds a second time; nothing may change")
     given = arguments.parse_args(list(argv))
     console = Console(width=show.PICTURE_WIDTH if not os.isatty(1) else None)
     story = Story(Places.from_environment(), console, given.pictures)
-    return asyncio.run(story.tell(twice=given.twice))
+    return asyncio.run(story.tell())
 
 
 class Story:
@@ -65,7 +64,7 @@ class Story:
         self._api: Api | None = None
         self._over = threading.Event()
 
-    async def tell(self, *, twice: bool) -> int:
+    async def tell(self) -> int:
         """Start, feed, check, show; everything is ended again whatever happens."""
         started = time.monotonic()
         options = Options(
@@ -80,7 +79,7 @@ class Story:
                 "real PowerShell" if endpoints.pwsh != "simulated" else "no pwsh on PATH: the simulated PowerShell host"
             )
             self._console.print(f"  cmdlets run in {kind}", style="dim")
-            scenes = asyncio.create_task(asyncio.to_thread(self._scenes, endpoints, started, twice=twice))
+            scenes = asyncio.create_task(asyncio.to_thread(self._scenes, endpoints, started))
             failing = asyncio.create_task(stack.wait())
             await asyncio.wait([scenes, failing], return_when=asyncio.FIRST_COMPLETED)
             if not scenes.done():
@@ -93,17 +92,13 @@ class Story:
             self._over.set()
             await stack.stop()
 
-    def _scenes(self, endpoints: Endpoints, started: float, *, twice: bool) -> int:
+    def _scenes(self, endpoints: Endpoints, started: float) -> int:
         os.environ[PROFILE_VARIABLE] = str(self._places.home / CLI_FILE)
         self._api = Api(load_profile())
         tenant_ids = self._register()
         before = self._tenants(endpoints, tenant_ids)
         letters = self._send()
         people = self._wait()
-        if twice:
-            before = self._tenants(endpoints, tenant_ids)
-            letters = self._send()
-            people = self._wait()
         after = self._tenants(endpoints, tenant_ids)
         seconds = time.monotonic() - started
         return self._verdict(people, letters, before, after, seconds)
@@ -189,6 +184,11 @@ class Story:
             f"[bold]{len(outcomes)} people[/bold] in {seconds:.1f} s from start; "
             f"the tenants took {writes} writes in this run. [dim]Send the same files again and it is 0.[/dim]"
         )
+        if letters:
+            self._console.print(
+                "The dead letter can be mended: `./dev up`, then `./dev ucmesh dlq list` and "
+                "`./dev ucmesh dlq replay ID --data examples/hr/corrected/NW-1017.json`."
+            )
         for complaint in complaints:
             self._console.print(f"[red]not as expected:[/red] {complaint}")
         if not complaints:
@@ -213,7 +213,9 @@ class Story:
             yield
         self._console.print(f"[green]done[/green] {what} [dim]{time.monotonic() - begun:.1f} s[/dim]")
 
-    def _until(self, seconds_max: float, done: Any, what: str, detail: Any = lambda: "") -> None:
+    def _until(
+        self, seconds_max: float, done: Callable[[], bool], what: str, detail: Callable[[], str] = lambda: ""
+    ) -> None:
         deadline = time.monotonic() + seconds_max
         while not done():
             if time.monotonic() > deadline:

@@ -150,7 +150,7 @@ class CertificateView:
     state: str
     thumbprint: str | None
     not_before: datetime
-    not_after: datetime
+    not_after: datetime | None
     created_at: datetime
     waiting_for: Sequence[str]
     last_error: str | None

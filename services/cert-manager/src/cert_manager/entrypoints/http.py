@@ -27,7 +27,7 @@ class CertificateOut(BaseModel):
     state: str = Field(description="issued, delivered, registered, active or failed")
     thumbprint: str | None = Field(description="SHA-1 of the DER certificate, upper-case hex, as Microsoft names it")
     not_before: datetime
-    not_after: datetime
+    not_after: datetime | None = Field(description="null for a bootstrap secret: Entra alone knows its end")
     created_at: datetime
     waiting_for: list[str] = Field(description="register, graph, exchange or teams: what has not succeeded yet")
     last_error: str | None = Field(description="what the newest unsuccessful answer said")

@@ -39,7 +39,8 @@ class CertificateReads:
 
 PAGE = """
 SELECT c.credential_id, c.tenant_id, r.customer, c.client_id, c.kind, c.state, c.thumbprint, c.not_before,
-       c.not_after, c.created_at, coalesce(open.purposes, '{}') AS waiting_for, open.message AS last_error
+       CASE WHEN c.kind = 'certificate' THEN c.not_after END AS not_after, c.created_at,
+       coalesce(open.purposes, '{}') AS waiting_for, open.message AS last_error
 FROM credential c
 JOIN registration r USING (tenant_id)
 LEFT JOIN LATERAL (
