@@ -1,7 +1,6 @@
 """Consumers that share, stall, lose their broker or their database, or are told to stop."""
 
 import asyncio
-import contextlib
 import time
 from collections import Counter
 from collections.abc import Sequence
@@ -203,9 +202,8 @@ async def test_two_processes_share_the_ladder(place: Place) -> None:
         await write_effects(tx, messages)
 
     await place.produce(events(240))
-    with contextlib.ExitStack():
-        async with running(place.consumer_of({DID: flaky}).run, place.consumer_of({DID: flaky}).run):
-            await eventually(lambda: effect_count(place, 240), seconds=30, what="all effects")
+    async with running(place.consumer_of({DID: flaky}).run, place.consumer_of({DID: flaky}).run):
+        await eventually(lambda: effect_count(place, 240), seconds=30, what="all effects")
     await assert_each_once_in_order(place, 240)
 
 

@@ -97,7 +97,7 @@ async def test_a_port_that_is_taken_fails_the_role_not_the_interpreter():
 
 async def test_it_serves_https_and_a_client_with_the_ca_trusts_it(certificate):
     server, stop = Server(app(), "127.0.0.1", 0, *certificate), asyncio.Event()
-    running = asyncio.create_task(server(stop))
+    running = asyncio.create_task(server.run(stop))
     await server.started.wait()
     url = f"https://127.0.0.1:{server.port}/health/live"
     async with http_client(certificate[0]) as trusting:

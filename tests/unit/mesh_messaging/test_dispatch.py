@@ -1,11 +1,14 @@
 """Grouping of messages into handler calls."""
 
+from collections.abc import Sequence
 from datetime import UTC, datetime
+from unittest.mock import create_autospec
 
 from hypothesis import given
 from hypothesis import strategies as st
+from sqlalchemy.ext.asyncio import AsyncConnection
 
-from mesh_messaging.dispatch import in_calls
+from mesh_messaging.dispatch import dispatch, in_calls
 from mesh_messaging.envelope import CloudEvent
 from mesh_messaging.message import InboundMessage
 
@@ -29,6 +32,19 @@ def test_a_key_whose_messages_alternate_keeps_its_order() -> None:
         ("changed", [2]),
         ("joined", [4]),
     ]
+
+
+async def test_what_was_handled_is_counted_by_type_over_all_calls() -> None:
+    calls: list[int] = []
+
+    async def handle(_tx: object, messages: Sequence[InboundMessage]) -> None:
+        calls.append(len(messages))
+
+    kinds = ["joined", "changed", "joined", "joined"]
+    tx = create_autospec(AsyncConnection, instance=True)
+    handlers = dict.fromkeys(kinds, handle)
+    counts = await dispatch(tx, handlers, [message(n, "k", kind) for n, kind in enumerate(kinds)])
+    assert (calls, counts) == ([1, 1, 2], {"joined": 3, "changed": 1})
 
 
 @given(

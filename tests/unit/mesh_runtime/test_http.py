@@ -72,7 +72,6 @@ async def client(health):
         verifier=verifier,
         health=health,
         routers=[router],
-        tags=[{"name": "things"}],
         body_bytes_max=1000,
     )
     transport = httpx.ASGITransport(app)

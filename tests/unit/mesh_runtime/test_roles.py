@@ -9,7 +9,7 @@ import sys
 import pytest
 
 from mesh_runtime import roles
-from mesh_runtime.roles import Role, RoleFailed, parse_roles, run_roles
+from mesh_runtime.roles import Role, RoleFailed, parse_roles, pause, run_roles
 from mesh_runtime.settings import SettingsError
 
 
@@ -104,6 +104,13 @@ async def test_cancelling_the_whole_still_drains_the_roles():
     with pytest.raises(asyncio.CancelledError):
         await task
     assert stopped == ["drained"]
+
+
+async def test_a_pause_ends_with_its_event_or_its_time():
+    event = asyncio.Event()
+    assert not await pause(event, 0.001)
+    asyncio.get_running_loop().call_soon(event.set)
+    assert await pause(event, 60)
 
 
 PROGRAM = """

@@ -7,6 +7,7 @@ them, in the transaction that also writes its inbox row. Refuses to know Apache 
 """
 
 import asyncio
+from collections import Counter
 from collections.abc import Mapping, Sequence
 
 from sqlalchemy.ext.asyncio import AsyncConnection
@@ -23,6 +24,7 @@ from mesh_runtime import faults
 from mesh_runtime.clock import Clock
 from mesh_runtime.db import Database
 from mesh_runtime.logs import get_logger
+from mesh_runtime.roles import pause
 
 BEFORE_COMMIT = faults.declare("consumer.before_commit", "the batch is handled, its transaction is still open")
 AFTER_COMMIT = faults.declare("consumer.after_commit", "the batch is committed, its offsets are not")
@@ -64,7 +66,7 @@ class Batches:
             if verdict is not None or (failure.kind == "transient" and await passes(self._db, repeats)):
                 if stop.is_set():
                     return False
-                await _pause(stop, repeats)
+                await pause(stop, min(BACKOFF_FIRST_SECONDS * 2 ** min(repeats - 1, 10), BACKOFF_MAX_SECONDS))
                 pending.append((part, verdict))
             elif len(part) > 1:
                 middle = len(part) // 2
@@ -109,7 +111,7 @@ class Batches:
         ready = await self._park_behind(tx, [delivery for delivery in fresh if delivery.message is not None], outcome)
         if verdict is None:
             messages = [delivery.message for delivery in ready if delivery.message is not None]
-            await dispatch(tx, self._handlers, messages, outcome.handle)
+            outcome.handled = await dispatch(tx, self._handlers, messages)
         elif ready:
             broken += await self._give_way(tx, ready[0], verdict, outcome)
         await put_many(tx, self._name, broken, clock=self._clock)
@@ -164,11 +166,8 @@ class _Outcome:
     def __init__(self) -> None:
         self.duplicates = 0
         self.parked = 0
-        self.handled: dict[str, int] = {}
+        self.handled: Counter[str] = Counter()
         self.dead: list[str] = []
-
-    def handle(self, kind: str, count: int) -> None:
-        self.handled[kind] = self.handled.get(kind, 0) + count
 
     def count(self, name: str) -> None:
         if self.duplicates:
@@ -191,11 +190,3 @@ def _distinct(deliveries: Sequence[Delivery]) -> list[Delivery]:
 
 def _place(delivery: Delivery) -> KeyPlace:
     return delivery.raw.topic, delivery.raw.key or b""
-
-
-async def _pause(stop: asyncio.Event, repeats: int) -> None:
-    seconds = min(BACKOFF_FIRST_SECONDS * 2 ** min(repeats - 1, 10), BACKOFF_MAX_SECONDS)
-    try:
-        await asyncio.wait_for(stop.wait(), seconds)
-    except TimeoutError:
-        return

@@ -31,6 +31,7 @@ from mesh_runtime.clock import Clock, SystemClock
 from mesh_runtime.db import Database
 from mesh_runtime.errors import MeshError
 from mesh_runtime.logs import get_logger
+from mesh_runtime.roles import pause
 
 AFTER_OFFSETS = faults.declare("consumer.after_offsets", "the batch is committed and so are its offsets")
 
@@ -51,7 +52,8 @@ class BatchConsumer:
     """One consumer of one service; `name` is its group id and its name in inbox, ladder and dead letters.
 
     `handlers` maps event types to handlers; types without one are skipped and counted. `inbox_keep` must be longer
-    than the retention of the topics.
+    than the retention of the topics. What is given up is announced on each topic's `dead_letter_topic`, which must
+    exist.
     """
 
     def __init__(
@@ -82,16 +84,6 @@ class BatchConsumer:
         self._idle = asyncio.Event()
         self._idle.set()
 
-    @property
-    def topics(self) -> tuple[str, ...]:
-        """Topics read, for creating them and for readiness."""
-        return self._topics
-
-    @property
-    def dead_letter_topics(self) -> tuple[str, ...]:
-        """Topics on which this consumer announces what it gave up; they must exist."""
-        return tuple(dead_letter_topic(topic, self._name) for topic in self._topics)
-
     async def run(self, stop: asyncio.Event) -> None:
         """Consume and climb the ladder until `stop`; then finish the running batch, commit its offsets and leave
         the group.
@@ -114,7 +106,7 @@ class BatchConsumer:
                 _log.warning(
                     "consumer.reconnecting", consumer=self._name, reason=repr(error), backoff_seconds=backoff_seconds
                 )
-                await _wait(stop, backoff_seconds)
+                await pause(stop, backoff_seconds)
                 backoff_seconds = min(backoff_seconds * 2, BACKOFF_MAX_SECONDS)
             else:
                 backoff_seconds = BACKOFF_FIRST_SECONDS
@@ -251,10 +243,3 @@ def _offsets(polled: Polled) -> Offsets:
 
 def _raw(record: ConsumerRecord) -> RawRecord:
     return RawRecord(record.topic, record.partition, record.offset, record.key, tuple(record.headers), record.value)
-
-
-async def _wait(stop: asyncio.Event, seconds: float) -> None:
-    try:
-        await asyncio.wait_for(stop.wait(), seconds)
-    except TimeoutError:
-        return

@@ -1,7 +1,7 @@
 """Dead letters: what a consumer gave up, kept with its original bytes until a person decides.
 
-Owns table `dead_letter` and the announcement on `<topic>.<consumer>.dlq`. Refuses to handle anything itself: a
-replay goes back on the retry ladder and through the same handlers.
+Owns what becomes of a row of table `dead_letter`; `deadletters_rows.py` writes it. Refuses to handle anything itself:
+a replay goes back on the retry ladder and through the same handlers.
 
     open --replay--> replaying --handled--> resolved
       |                  |
@@ -20,14 +20,13 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from mesh_messaging import parked
-from mesh_messaging.deadletters_rows import DEFAULT_CLOCK, DEFAULT_IDS, NewDeadLetter, put_many
+from mesh_messaging.deadletters_rows import DEFAULT_CLOCK
 from mesh_messaging.deadletters_sql import LIST, ONE, RESOLVE, SETTLE
 from mesh_messaging.envelope import STRUCTURED_TYPE, CloudEvent, from_record
-from mesh_messaging.failures import Failure
 from mesh_messaging.inbox import admit
 from mesh_messaging.records import RawRecord, load_headers
 from mesh_runtime import faults
-from mesh_runtime.clock import Clock, IdGenerator
+from mesh_runtime.clock import Clock
 from mesh_runtime.errors import Conflict, NotFound
 
 BEFORE_REPLAY = faults.declare("deadletter.before_replay", "the dead letter is locked, it is not on the ladder yet")
@@ -58,32 +57,6 @@ class DeadLetter:
     updated_at: datetime
     actor: str | None
     note: str | None
-
-
-async def put(
-    tx: AsyncConnection,
-    *,
-    consumer: str,
-    topic: str,
-    key: str | bytes | None,
-    headers: Sequence[tuple[str, bytes]],
-    value: bytes | None,
-    reason_code: str,
-    reason: str,
-    fingerprint: str = "",
-    attempts: int = 1,
-    ids: IdGenerator = DEFAULT_IDS,
-    clock: Clock = DEFAULT_CLOCK,
-) -> uuid.UUID:
-    """Write one dead letter from an intake door and return its id. The door must not have admitted it to the inbox.
-
-    For a structured CloudEvent pass its document as `value` and `content-type: application/cloudevents+json` in
-    `headers`.
-    """
-    raw_key = key.encode() if isinstance(key, str) else key
-    raw = RawRecord(topic, -1, -1, raw_key, tuple(headers), value)
-    failure = Failure("permanent", reason_code, reason, fingerprint or reason_code)
-    return (await put_many(tx, consumer, [NewDeadLetter(raw, failure, attempts, False)], ids=ids, clock=clock))[0]
 
 
 async def list_page(

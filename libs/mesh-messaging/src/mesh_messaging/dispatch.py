@@ -9,7 +9,8 @@ across types, so a key whose messages alternate between types makes several call
     [joined: k1 k2 k2]  [changed: k1]  [joined: k1]             three calls
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections import Counter
+from collections.abc import Mapping, Sequence
 
 from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -37,14 +38,12 @@ def in_calls(messages: Sequence[InboundMessage]) -> list[tuple[str, list[Inbound
 
 
 async def dispatch(
-    tx: AsyncConnection,
-    handlers: Mapping[str, Handler],
-    messages: Sequence[InboundMessage],
-    on_handled: Callable[[str, int], None],
-) -> None:
-    """Call the handlers in the caller's transaction; every message's type must have one. Raises what a handler
-    raises.
+    tx: AsyncConnection, handlers: Mapping[str, Handler], messages: Sequence[InboundMessage]
+) -> Counter[str]:
+    """Call the handlers in the caller's transaction; every message's type must have one. Returns how many of each type.
+
+    Raises what a handler raises.
     """
     for kind, group in in_calls(messages):
         await handlers[kind](tx, group)
-        on_handled(kind, len(group))
+    return Counter(message.event.type for message in messages)

@@ -9,7 +9,7 @@ from typing import Any
 
 import orjson
 
-from mesh_messaging.binding_http import BATCH_EVENT_COUNT_MAX, BATCH_TYPE, EnvelopeError, from_http
+from mesh_messaging.binding_http import BATCH_EVENT_COUNT_MAX, EnvelopeError, from_http
 from mesh_messaging.binding_kafka import from_record, header_pairs, to_headers
 from mesh_messaging.event import (
     DATA_BYTES_MAX,
@@ -18,14 +18,12 @@ from mesh_messaging.event import (
     InvalidEnvelope,
     build_event,
     format_time,
-    parse_time,
 )
 from mesh_runtime.clock import Clock, IdGenerator
 from mesh_runtime.telemetry import current_traceparent
 
 __all__ = [
     "BATCH_EVENT_COUNT_MAX",
-    "BATCH_TYPE",
     "DATA_BYTES_MAX",
     "STRUCTURED_TYPE",
     "CloudEvent",
@@ -36,7 +34,6 @@ __all__ = [
     "from_record",
     "header_pairs",
     "new_event",
-    "parse_time",
     "to_headers",
 ]
 

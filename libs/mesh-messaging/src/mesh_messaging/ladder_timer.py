@@ -8,11 +8,11 @@ within.
 """
 
 import asyncio
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 
-from opentelemetry.trace import SpanKind
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from mesh_messaging import deadletters, inbox, metrics, parked
@@ -28,13 +28,15 @@ from mesh_runtime.clock import Clock
 from mesh_runtime.db import Database
 from mesh_runtime.errors import InvalidInput, MeshError
 from mesh_runtime.logs import get_logger
+from mesh_runtime.roles import pause
 
 HEAD_COUNT_MAX = 100
 FOLLOWER_COUNT_MAX = 19
 """Messages of one key taken behind its head in one transaction."""
 WAIT_SECONDS_MAX = 1.0
 """A replay or another process's parked message is seen after at most this time."""
-WAIT_SECONDS_MIN = 0.01
+WAIT_SECONDS_MIN = 0.1
+"""What is due but held by another process is not asked for more often than this."""
 PRUNE_SECONDS = 600.0
 PRUNE_COUNT_MAX = 100
 """Most rounds of forgetting at a time, of 10,000 rows each."""
@@ -84,10 +86,7 @@ class LadderTimer:
             except MeshError as error:
                 _log.warning("ladder.waiting", consumer=self._name, code=error.code, reason=str(error))
                 wait_seconds = WAIT_SECONDS_MAX
-            try:
-                await asyncio.wait_for(stop.wait(), wait_seconds)
-            except TimeoutError:
-                continue
+            await pause(stop, wait_seconds)
 
     async def climb(self) -> int:
         """Take what is due now through one attempt; returns how many messages were taken."""
@@ -121,7 +120,7 @@ class LadderTimer:
     async def _attempt(self, part: _Part, verdict: Failure | None) -> Failure | None:
         """One transaction. With a verdict the single head is moved on; else everything taken is handled."""
         self._taken = []
-        handled: dict[str, int] = {}
+        handled: Counter[str] = Counter()
         try:
             async with self._db.transaction() as tx:
                 self._taken = replays_alone(await self._lease(tx, part))
@@ -129,7 +128,7 @@ class LadderTimer:
                     return None
                 deliveries = [read_delivery(m.raw, m.parked_at, m.attempts + 1) for m in self._taken]
                 if verdict is None:
-                    await self._handle(tx, deliveries, handled)
+                    handled = await self._handle(tx, deliveries)
                 else:
                     await self._move_on(tx, self._taken[0], verdict)
                 faults.fault_point(BEFORE_COMMIT)
@@ -151,13 +150,14 @@ class LadderTimer:
             )
         return await parked.lease_heads(tx, self._name, part.head_ids, follower_count=part.follower_count)
 
-    async def _handle(self, tx: AsyncConnection, deliveries: Sequence[Delivery], handled: dict[str, int]) -> None:
+    async def _handle(self, tx: AsyncConnection, deliveries: Sequence[Delivery]) -> Counter[str]:
         messages = [self._readable(delivery) for delivery in deliveries]
-        with batch_span(self._name, messages, SpanKind.CONSUMER, retried=True):
-            await dispatch(tx, self._handlers, messages, handled.__setitem__)
+        with batch_span(self._name, messages, retried=True):
+            handled = await dispatch(tx, self._handlers, messages)
         await parked.remove(tx, [message.id for message in self._taken])
         letters = [message.dead_letter_id for message in self._taken if message.dead_letter_id is not None]
         await deadletters.resolve(tx, letters, self._clock.now())
+        return handled
 
     def _readable(self, delivery: Delivery) -> InboundMessage:
         message = delivery.message

@@ -32,6 +32,7 @@ from mesh_runtime import faults
 from mesh_runtime.db import Database
 from mesh_runtime.errors import MeshError
 from mesh_runtime.logs import get_logger
+from mesh_runtime.roles import pause
 
 BEFORE_SEND = faults.declare("relay.before_send", "a batch is claimed, nothing of it is sent yet")
 AFTER_SEND = faults.declare("relay.after_send", "the batch is acknowledged, its rows are still in the outbox")
@@ -89,14 +90,13 @@ class Relay:
         batch_size_max: int = 2_000,
         poll_seconds: float = 0.05,
         lease_seconds: float = LEASE_SECONDS,
-        relay_id: str | None = None,
     ) -> None:
         self._db = db
         self._sender = Sender(producer_factory)
         self._batch_size_max = batch_size_max
         self._poll_seconds = poll_seconds
         self._lease_seconds = lease_seconds
-        self._id = relay_id or f"{socket.gethostname()}:{os.getpid()}:{uuid.uuid4().hex[:8]}"
+        self._id = f"{socket.gethostname()}:{os.getpid()}:{uuid.uuid4().hex[:8]}"
         self._share = leases.Share((), 0)
         self._keep_at = float("-inf")
         self._measured_at = float("-inf")
@@ -116,11 +116,11 @@ class Relay:
                         taken = await self.relay_once()
                     except (MeshError, KafkaError, *_DATABASE_ERRORS) as error:
                         _log.warning("relay.waiting", reason=repr(error), backoff_seconds=backoff_seconds)
-                        await self._pause(stop, backoff_seconds)
+                        await pause(stop, backoff_seconds)
                         backoff_seconds = min(backoff_seconds * 2, BACKOFF_MAX_SECONDS)
                         continue
                     backoff_seconds = BACKOFF_FIRST_SECONDS
-                    if taken or await self._idle(idle_seconds):
+                    if taken or await pause(self._wake, idle_seconds):
                         idle_seconds = self._poll_seconds
                     else:
                         idle_seconds = min(idle_seconds * 1.5, max(POLL_SECONDS_MAX, self._poll_seconds))
@@ -199,20 +199,6 @@ class Relay:
             seconds = min(seconds * 2, BACKOFF_MAX_SECONDS)
             self._held[topic] = (time.monotonic() + seconds, seconds)
             _log.warning("relay.topic-held", topic=topic, reason=reason, backoff_seconds=seconds)
-
-    async def _idle(self, seconds: float) -> bool:
-        """Wait for a notification; True when one came."""
-        try:
-            await asyncio.wait_for(self._wake.wait(), seconds)
-        except TimeoutError:
-            return False
-        return True
-
-    async def _pause(self, stop: asyncio.Event, seconds: float) -> None:
-        try:
-            await asyncio.wait_for(stop.wait(), seconds)
-        except TimeoutError:
-            return
 
     async def _wake_at(self, stop: asyncio.Event) -> None:
         await stop.wait()

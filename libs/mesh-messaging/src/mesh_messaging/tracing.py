@@ -17,7 +17,7 @@ LINK_COUNT_MAX = 128
 
 
 def batch_span(
-    consumer: str, messages: Sequence[InboundMessage], kind: SpanKind = SpanKind.CONSUMER, *, retried: bool = False
+    consumer: str, messages: Sequence[InboundMessage], *, retried: bool = False
 ) -> AbstractContextManager[Span]:
     """A span `process <consumer>` around the handling of `messages`; nearly free while tracing is off."""
     if not telemetry.enabled():
@@ -26,7 +26,7 @@ def batch_span(
     links = [Link(context) for context in contexts if context is not None][:LINK_COUNT_MAX]
     return telemetry.span(
         f"process {consumer}",
-        kind=kind,
+        kind=SpanKind.CONSUMER,
         links=links,
         attributes={
             "messaging.system": "kafka",

@@ -38,7 +38,6 @@ def create_app(
     verifier: Verifier,
     health: Health,
     routers: Sequence[APIRouter],
-    tags: list[dict[str, Any]] | None = None,
     body_bytes_max: int = BODY_BYTES_MAX,
 ) -> FastAPI:
     """A FastAPI app with `routers`, and with /health/{live,ready,startup} open, /metrics, /openapi.json and /docs
@@ -51,7 +50,6 @@ def create_app(
         title=title,
         version=version,
         description=description,
-        openapi_tags=tags,
         openapi_url=None,
         docs_url=None,
         redoc_url=None,

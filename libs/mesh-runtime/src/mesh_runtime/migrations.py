@@ -17,10 +17,8 @@ from contextlib import asynccontextmanager
 import asyncpg
 from alembic import command, context
 from alembic.config import Config
-from alembic.migration import MigrationContext
-from alembic.script import ScriptDirectory
 from pydantic import SecretStr
-from sqlalchemy import Connection, MetaData, exc, pool
+from sqlalchemy import Connection, exc, pool
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
 from mesh_runtime.db import CONNECT_TIMEOUT_SECONDS, plain_dsn
@@ -38,8 +36,8 @@ _log = get_logger("mesh_runtime.migrations")
 _alembic_turn: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, asyncio.Lock] = weakref.WeakKeyDictionary()
 
 
-async def upgrade(url: SecretStr | str, package: str, revision: str = "head") -> None:
-    """Brings the database at `url` to `revision` of `package`'s migrations; returns at once when it is there.
+async def upgrade(url: SecretStr | str, package: str) -> None:
+    """Brings the database at `url` to the head of `package`'s migrations; returns at once when it is there.
 
     Safe to call from many processes at the same moment. Raises Unavailable when the turn does not come within
     LOCK_TIMEOUT_SECONDS or a table stays locked by others.
@@ -47,7 +45,7 @@ async def upgrade(url: SecretStr | str, package: str, revision: str = "head") ->
     async with _turn(), _locked(url):
         for attempt in range(1, DDL_ATTEMPTS_MAX + 1):
             try:
-                await _run(url, package, revision)
+                await _run(url, package)
             except exc.DBAPIError as error:
                 if getattr(error.orig, "sqlstate", None) != "55P03":
                     raise
@@ -59,31 +57,12 @@ async def upgrade(url: SecretStr | str, package: str, revision: str = "head") ->
                 return
 
 
-async def current(url: SecretStr | str, package: str) -> str | None:
-    """The revision the database is at; None before the first one. `package` must own a migrations folder."""
-    ScriptDirectory.from_config(_config(package))
-
-    def revision(connection: Connection) -> str | None:
-        return MigrationContext.configure(connection).get_current_revision()
-
-    async with _engine(url).connect() as connection:
-        return await connection.run_sync(revision)
-
-
-def run_env(target_metadata: MetaData | None = None) -> None:
-    """The whole of a service's env.py: runs the revisions on the connection that `upgrade` opened.
-
-    Offline (`alembic upgrade --sql`) it prints the SQL instead.
-    """
-    if context.is_offline_mode():
-        context.configure(dialect_name="postgresql", target_metadata=target_metadata, literal_binds=True)
-        with context.begin_transaction():
-            context.run_migrations()
-        return
+def run_env() -> None:
+    """The whole of a service's env.py: runs the revisions on the connection that `upgrade` opened."""
     connection = context.config.attributes.get("connection")
     if connection is None:
         raise RuntimeError("migrations run through `python -m <package> migrate`, which holds the lock")
-    context.configure(connection=connection, target_metadata=target_metadata, transaction_per_migration=True)
+    context.configure(connection=connection, transaction_per_migration=True)
     with context.begin_transaction():
         context.run_migrations()
 
@@ -104,12 +83,12 @@ def _engine(url: SecretStr | str) -> AsyncEngine:
     return create_async_engine("postgresql+asyncpg://", poolclass=pool.NullPool, connect_args=connect_args)
 
 
-async def _run(url: SecretStr | str, package: str, revision: str) -> None:
+async def _run(url: SecretStr | str, package: str) -> None:
     config = _config(package)
 
     def run(connection: Connection) -> None:
         config.attributes["connection"] = connection
-        command.upgrade(config, revision)
+        command.upgrade(config, "head")
 
     async with _engine(url).connect() as connection:
         await connection.run_sync(run)

@@ -23,11 +23,11 @@ def client_tls(ca_file: Path | None) -> ssl.SSLContext:
     return context
 
 
-def http_client(ca_file: Path | None = None, *, timeout_seconds: float = TIMEOUT_SECONDS) -> httpx.AsyncClient:
+def http_client(ca_file: Path | None = None) -> httpx.AsyncClient:
     """A client for calls to other services; the caller closes it."""
     return httpx.AsyncClient(
         verify=client_tls(ca_file),
         trust_env=False,
-        timeout=httpx.Timeout(timeout_seconds, connect=CONNECT_TIMEOUT_SECONDS),
+        timeout=httpx.Timeout(TIMEOUT_SECONDS, connect=CONNECT_TIMEOUT_SECONDS),
         follow_redirects=False,
     )

@@ -109,13 +109,7 @@ def mesh_error_response(path: str, error: MeshError) -> ProblemResponse:
 
 def internal_error_response(path: str) -> ProblemResponse:
     """The response when we do not know what went wrong; the log does, under the same trace id."""
-    return problem_response(
-        path,
-        status=500,
-        title="Internal error",
-        detail="Something went wrong here; the log has the details.",
-        code="internal",
-    )
+    return mesh_error_response(path, MeshError("Something went wrong here; the log has the details."))
 
 
 def install(app: FastAPI) -> None:

@@ -113,6 +113,15 @@ def main(run: Callable[[], Coroutine[Any, Any, int | None]]) -> int:
         telemetry.shutdown()
 
 
+async def pause(event: asyncio.Event, seconds: float) -> bool:
+    """Waits for the event (a role's `stop`, or what wakes it), `seconds` at most; returns whether it came."""
+    try:
+        await asyncio.wait_for(event.wait(), seconds)
+    except TimeoutError:
+        return False
+    return True
+
+
 async def _run(role: Role, stop: asyncio.Event) -> None:
     try:
         await role.run(stop)

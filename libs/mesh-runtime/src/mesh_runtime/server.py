@@ -64,9 +64,6 @@ class Server:
             h11_max_incomplete_event_size=HEADERS_BYTES_MAX,
         )
 
-    async def __call__(self, stop: asyncio.Event) -> None:
-        await self.run(stop)
-
     async def run(self, stop: asyncio.Event) -> None:
         """Binds, serves, and drains when `stop` is set. Raises OSError when the address cannot be bound."""
         family = socket.AF_INET6 if ":" in self.host else socket.AF_INET

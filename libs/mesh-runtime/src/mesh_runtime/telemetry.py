@@ -7,7 +7,7 @@ sampled, and refuses to hold a process at its end: shutdown is bounded.
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator, Mapping, MutableMapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 
@@ -100,11 +100,6 @@ def span(
     return tracer("mesh_runtime").start_as_current_span(
         name, context=context, kind=kind, attributes=attributes, links=links
     )
-
-
-def inject(carrier: MutableMapping[str, str]) -> None:
-    """Writes the current context's `traceparent` (and `tracestate`) into `carrier`; nothing when there is no trace."""
-    _propagator.inject(carrier)
 
 
 def context_from(carrier: Mapping[str, str]) -> Context:
