@@ -33,7 +33,10 @@ def main(argv: list[str] | None = None) -> int:
     except (OSError, ValueError, ValidationError, SeedError, KnobError) as wrong:
         return _stop(f"{arguments.seed_file}: {wrong}")
     listeners = Listeners(arguments.host, arguments.port, arguments.admin_port, arguments.certfile, arguments.keyfile)
-    return asyncio.run(_serve(world, listeners, token, arguments.state_file))
+    try:
+        return asyncio.run(_serve(world, listeners, token, arguments.state_file))
+    except OSError as wrong:
+        return _stop(f"the state file cannot be written: {wrong}")
 
 
 def _world(arguments: argparse.Namespace) -> World:

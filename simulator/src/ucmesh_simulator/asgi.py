@@ -46,15 +46,9 @@ def origin_of(headers: Mapping[str, str]) -> str:
 async def send_json(send: Send, status: int, body: object, headers: Mapping[str, str] | None = None) -> None:
     """`body` None sends no body (204, 202)."""
     content = b"" if body is None else orjson.dumps(body)
-    await send_bytes(send, status, content, "application/json; charset=utf-8" if content else None, headers)
-
-
-async def send_bytes(
-    send: Send, status: int, content: bytes, content_type: str | None, headers: Mapping[str, str] | None = None
-) -> None:
     raw = [(name.encode("latin-1"), value.encode("latin-1")) for name, value in (headers or {}).items()]
-    if content_type:
-        raw.append((b"content-type", content_type.encode("latin-1")))
+    if content:
+        raw.append((b"content-type", b"application/json; charset=utf-8"))
     if status != 204:
         raw.append((b"content-length", str(len(content)).encode()))
     await send({"type": "http.response.start", "status": status, "headers": raw})

@@ -14,6 +14,11 @@ ACTIONS = ("status", "drop", "drop-after", "status-after", "delay", "powershell-
 FACES = ("login", "graph", "powershell", "*")
 STATUSES = range(400, 600)
 FAULTS_MAX = 200
+# What a description may hold, by name of the Fault's field.
+DESCRIBED = (
+    "action", "face", "method", "path", "nth", "times", "status", "code", "retry_after_seconds", "delay_seconds",
+    "error",
+)  # fmt: skip
 
 
 class FaultError(ValueError):
@@ -50,10 +55,6 @@ class Fault:
     def __post_init__(self) -> None:
         self._pattern = re.compile(fnmatch.translate(self.path), re.IGNORECASE)
 
-    @property
-    def after(self) -> bool:
-        return self.action.endswith("-after")
-
     def strikes(self, face: str, method: str, path: str) -> bool:
         if self.face not in {"*", face} or self.method not in {"*", method} or not self._pattern.match(path):
             return False
@@ -66,24 +67,7 @@ class Fault:
         return True
 
     def as_dict(self) -> dict[str, object]:
-        names = (
-            "id",
-            "action",
-            "face",
-            "method",
-            "path",
-            "nth",
-            "times",
-            "status",
-            "code",
-            "retry_after_seconds",
-            "delay_seconds",
-        )
-        return {name: getattr(self, name) for name in names} | {
-            "error": self.error,
-            "seen": self.seen,
-            "struck": self.struck,
-        }
+        return {name: getattr(self, name) for name in ("id", *DESCRIBED, "seen", "struck")}
 
 
 class FaultPlan:
@@ -123,22 +107,9 @@ class FaultPlan:
 
 
 def _parse(fault_id: str, description: Mapping[str, object]) -> Fault:
-    known = {
-        "action",
-        "face",
-        "method",
-        "path",
-        "nth",
-        "times",
-        "status",
-        "code",
-        "retry_after_seconds",
-        "delay_seconds",
-        "error",
-    }
-    unknown = sorted(set(description) - known)
+    unknown = sorted(set(description) - set(DESCRIBED))
     if unknown:
-        raise FaultError(f"unknown field {', '.join(unknown)}; known: {', '.join(sorted(known))}")
+        raise FaultError(f"unknown field {', '.join(unknown)}; known: {', '.join(sorted(DESCRIBED))}")
     action = description.get("action")
     if action not in ACTIONS:
         raise FaultError(f"action is one of {', '.join(ACTIONS)}, not {action!r}")

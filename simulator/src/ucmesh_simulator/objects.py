@@ -111,7 +111,6 @@ class Group:
     indexed_at: float
     members: dict[str, None] = field(default_factory=dict)
     policies: dict[str, tuple[int, str]] = field(default_factory=dict)  # policy type -> (rank, name)
-    deleted_at: float | None = None
 
 
 @dataclass(slots=True)

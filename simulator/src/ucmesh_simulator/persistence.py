@@ -1,25 +1,26 @@
 """The world on disk, so that tenants outlive the process as real ones do.
 
-Owns the state file: written whole, beside itself first, at most once a second and at the end. A kill -9 can lose the
-last second; a test that kills the simulator should not use one. Refuses files of another release: the world then starts
-from its seed. The file is the user's own and is trusted like the code that reads it.
+Owns the state file: written whole, beside itself first, at most once a second while there are writes, and at the end.
+A kill -9 can lose the last second; a test that kills the simulator should not use one. Refuses files of another
+release: the world then starts from its seed. The file is the user's own and is trusted like the code that reads it.
 """
 
 import asyncio
+import copyreg
 import io
 import pickle
 import sys
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
 
 from cryptography import x509
 from cryptography.hazmat.primitives import serialization
 
 from ucmesh_simulator.identity.signing import TokenSigner
+from ucmesh_simulator.requests_log import RequestsLog
 from ucmesh_simulator.world import World
 
-FORMAT = "ucmesh-simulator-state-1"
+FORMAT = "ucmesh-simulator-state-2"
 SAVE_SECONDS = 1.0
 
 
@@ -42,7 +43,9 @@ def load(file: Path) -> World | None:
 def save(world: World, file: Path) -> None:
     """Atomically."""
     buffer = io.BytesIO()
-    _Pickler(buffer, pickle.HIGHEST_PROTOCOL).dump((FORMAT, world))
+    pickler = pickle.Pickler(buffer, pickle.HIGHEST_PROTOCOL)
+    pickler.dispatch_table = _TABLE
+    pickler.dump((FORMAT, world))
     part = file.with_name(file.name + ".part")
     part.touch(mode=0o600)
     part.write_bytes(buffer.getvalue())
@@ -50,36 +53,29 @@ def save(world: World, file: Path) -> None:
 
 
 async def keep_saved(world: World, file: Path, stop: asyncio.Event) -> None:
-    """Until `stop`: saves when requests changed something since the last time, and once more at the end."""
+    """Until `stop`: saves after writes, not after reads, and once more at the end. Raises OSError."""
     saved = -1
     while not stop.is_set():
-        seen = _activity(world)
-        if seen != saved:
+        if world.writes != saved:
             save(world, file)
-            saved = seen
+            saved = world.writes
         with suppress(TimeoutError):
             await asyncio.wait_for(stop.wait(), SAVE_SECONDS)
     save(world, file)
-
-
-def _activity(world: World) -> int:
-    return sum(sum(tenant.requests.counts.values()) for tenant in world.tenants.values())
 
 
 def _say_unreadable(file: Path, reason: str) -> None:
     sys.stderr.write(f"ucmesh-simulator: {file} cannot be used ({reason}); starting from the seed\n")
 
 
-class _Pickler(pickle.Pickler):
-    """Certificates go as PEM. Signing keys stay: tokens of an earlier process are refused and asked for again."""
-
-    def reducer_override(self, obj: object) -> Any:
-        if isinstance(obj, x509.Certificate):
-            return _certificate, (obj.public_bytes(serialization.Encoding.PEM),)
-        if isinstance(obj, TokenSigner):
-            return TokenSigner, ()
-        return NotImplemented
-
-
 def _certificate(pem: bytes) -> x509.Certificate:
     return x509.load_pem_x509_certificate(pem)
+
+
+# Certificates go as PEM. Signing keys stay: tokens of an earlier process are refused and asked for again. Logged
+# requests stay too, passwords in their bodies with them; only their counts go.
+_TABLE = copyreg.dispatch_table | {
+    x509.Certificate: lambda one: (_certificate, (one.public_bytes(serialization.Encoding.PEM),)),
+    TokenSigner: lambda _: (TokenSigner, ()),
+    RequestsLog: lambda log: (RequestsLog, (log.kept_max, log.counts)),
+}

@@ -45,9 +45,10 @@ class LoggedRequest:
 class RequestsLog:
     """Keeps the last `kept_max` requests and counts all: `graph POST 201`, `powershell Set-Mailbox 200`."""
 
-    def __init__(self, kept_max: int) -> None:
+    def __init__(self, kept_max: int, counts: Mapping[str, int] | None = None) -> None:
+        self.kept_max = kept_max
+        self.counts: Counter[str] = Counter(counts)
         self._entries: deque[LoggedRequest] = deque(maxlen=kept_max)
-        self.counts: Counter[str] = Counter()
 
     def add(self, entry: LoggedRequest) -> None:
         self._entries.append(entry)

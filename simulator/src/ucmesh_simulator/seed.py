@@ -69,7 +69,7 @@ class NumberSpec(Spec):
 
 
 class UserSpec(Spec):
-    """`properties` are Graph properties; at least userPrincipalName and displayName."""
+    """`properties` are Graph properties; at least userPrincipalName."""
 
     properties: dict[str, Any]
     id: Guid | None = None

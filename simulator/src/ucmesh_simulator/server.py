@@ -34,7 +34,6 @@ class Listeners:
 class Running:
     base_url: str
     admin_url: str
-    servers: tuple[uvicorn.Server, ...]
     tasks: tuple[asyncio.Task[None], ...]
 
 
@@ -58,7 +57,6 @@ async def running(world: World, listeners: Listeners, admin_token: str) -> Async
         yield Running(
             base_url=f"{scheme}://{_public_name(listeners.host)}:{_port(servers[0])}",
             admin_url=f"http://127.0.0.1:{_port(servers[1])}",
-            servers=servers,
             tasks=tasks,
         )
     finally:

@@ -17,14 +17,15 @@ TENANTS_MAX = 5_000
 class World:
     """`seed` makes ids, jitter and chance repeatable; the signing key and request ids are not part of that."""
 
-    def __init__(self, *, seed: str = "1", clock: SimClock | None = None, knobs: Knobs | None = None) -> None:
+    def __init__(self, *, seed: str = "1", clock: SimClock | None = None) -> None:
         self.seed = seed
         self.clock = clock or SimClock()
-        self.knobs = knobs or Knobs()
+        self.knobs = Knobs()
         self.signer = TokenSigner()
         self.tenants: dict[str, Tenant] = {}
         self.tenant_id_by_domain: dict[str, str] = {}
         self.budget = WorldBudget()
+        self.writes = 0  # counted by the doors; reads change counters only
         self._overrides: dict[str, dict[str, object]] = {}
         self._request_ids = random.Random()
 

@@ -26,7 +26,7 @@ def test_nothing_but_health_is_open(simulator: Simulator) -> None:
 
 
 def test_a_tenant_is_replaced_listed_and_removed(simulator: Simulator) -> None:
-    spec = tenant_spec(users=[{"properties": {"userPrincipalName": "placeholder"}}])
+    spec = tenant_spec()
     spec["users"] = [{"properties": {"userPrincipalName": f"boss@{spec['domains'][0]}"}}]
     with simulator.admin() as admin:
         for _ in range(2):
@@ -54,11 +54,15 @@ def test_a_tenant_is_replaced_listed_and_removed(simulator: Simulator) -> None:
 def test_bad_input_is_named_and_changes_nothing(
     simulator: Simulator, tenant: Tenant, method: str, path: str, body: object
 ) -> None:
+    seen = ("/_sim/tenants", f"/_sim/tenants/{tenant.tenant_id}/state", "/_sim/config")
     with simulator.admin() as admin:
+        before = [admin.get(one).json() for one in seen]
         answer = admin.request(method, path.format(tenant=tenant.tenant_id), json=body)
+        after = [admin.get(one).json() for one in seen]
 
     assert answer.status_code == 422
     assert answer.json()["detail"]
+    assert after == before
 
 
 def test_seats_and_consent_can_be_changed_while_it_runs(simulator: Simulator, tenant: Tenant) -> None:
@@ -95,6 +99,27 @@ def test_the_whole_state_is_one_document(tenant: Tenant) -> None:
     assert len([one for one in state["numbers"] if one["holder"]]) == 1
 
 
+def test_every_door_counts_its_writes_and_no_read(simulator: Simulator, tenant: Tenant) -> None:
+    graph = tenant.graph()
+    teams = {"authorization": f"Bearer {tenant.token('48ac35b8-9aa8-4d74-927d-1f4a14a0b239/.default')}"}
+    cmdlets = httpx.Client(
+        base_url=f"{simulator.base_url}/powershell/MicrosoftTeams", headers=teams, verify=simulator.context()
+    )
+    at_first = simulator.world.writes
+
+    graph.get("/users")
+    cmdlets.post("/Get-CsTenant", json={})
+    tenant.state("users")
+    assert simulator.world.writes == at_first
+    graph.post("/users", json=tenant.user_body("adele"))
+    graph.post("/$batch", json={"requests": [{"id": "1", "method": "DELETE", "url": f"/users/adele@{tenant.domain}"}]})
+    cmdlets.post("/Grant-CsTeamsCallingPolicy", json={"parameters": {"PolicyName": "AllowCalling"}})
+    tenant.turn(retry_after=True)
+    cmdlets.close()
+
+    assert simulator.world.writes == at_first + 4
+
+
 # -- the process -------------------------------------------------------------------------------------------------------
 
 
@@ -127,6 +152,43 @@ def test_the_command_serves_a_seed_file_and_stops_on_sigterm(tmp_path: Path, suf
             assert admin.get("/_sim/tenants").json()["tenants"][0]["tenant_id"] == spec["tenant_id"]
         process.send_signal(signal.SIGTERM)
         assert process.wait(15) == 0
+
+
+def test_tenants_in_a_state_file_outlive_the_process_and_the_seed(tmp_path: Path) -> None:
+    specs = [tenant_spec(), tenant_spec()]
+    (tmp_path / "seed.json").write_text(json.dumps({"tenants": specs[:1]}))
+    arguments = command("--seed-file", str(tmp_path / "seed.json"), "--state-file", str(tmp_path / "state"))
+    environment = {**os.environ, "UCMESH_SIMULATOR_ADMIN_TOKEN": ADMIN_TOKEN}
+    seen: list[set[str]] = []
+    for run in range(2):
+        with subprocess.Popen(arguments, stderr=subprocess.PIPE, text=True, env=environment) as process:
+            up = serving(process)
+            simulator = Simulator(up["base_url"], up["admin_url"], tmp_path / "none", None)  # type: ignore[arg-type]
+            with simulator.admin() as admin:
+                seen.append({one["tenant_id"] for one in admin.get("/_sim/tenants").json()["tenants"]})
+                if run == 0:
+                    assert admin.post("/_sim/tenants", json=specs[1]).status_code == 201
+            process.send_signal(signal.SIGTERM)
+            assert process.wait(15) == 0
+
+    assert seen == [{specs[0]["tenant_id"]}, {one["tenant_id"] for one in specs}]
+
+
+def test_a_state_file_that_cannot_be_written_ends_it(tmp_path: Path) -> None:
+    environment = {**os.environ, "UCMESH_SIMULATOR_ADMIN_TOKEN": ADMIN_TOKEN}
+
+    done = subprocess.run(
+        command("--state-file", str(tmp_path / "missing" / "state")),
+        capture_output=True,
+        text=True,
+        env=environment,
+        timeout=30,
+        check=False,
+    )
+
+    assert done.returncode == 2
+    assert "the state file cannot be written" in done.stderr
+    assert "Traceback" not in done.stderr
 
 
 @pytest.mark.parametrize(

@@ -85,6 +85,8 @@ def test_the_key_is_shown_only_when_it_is_asked_for_on_one_object(tenant: Tenant
     [
         ({"key": "AAAA"}, "KeyCredentialsInvalid"),
         ({"key": None}, "KeyCredentialsInvalid"),
+        ({"key": base64.b64encode(b"-----BEGIN NONSENSE").decode()}, "KeyCredentialsInvalid"),
+        ({"key": "é"}, "Request_BadRequest"),
         ({"endDateTime": "2099-01-01T00:00:00Z"}, "KeyCredentialsInvalidEndDate"),
         ({"usage": "Sign"}, "Request_BadRequest"),
     ],

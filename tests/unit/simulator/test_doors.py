@@ -1,6 +1,7 @@
 """Every door with input nobody meant: the Graph operations and the cmdlets answer with an error of their own, never
 with a crash."""
 
+import contextlib
 import uuid
 from collections.abc import Callable
 from typing import Any
@@ -157,9 +158,5 @@ def test_no_body_breaks_a_graph_operation(route: Route, body: Any, query: dict[s
 @LOOSE
 @given(parameters=st.dictionaries(st.sampled_from(PARAMETERS), JSON | st.just("boss@northwind.example"), max_size=5))
 def test_no_parameter_breaks_a_cmdlet(name: str, rule: Callable[[CmdletCall], Any], parameters: dict[str, Any]) -> None:
-    failures: list[str] = []
-    try:
+    with contextlib.suppress(CmdletError):
         rule(CmdletCall(tenant(), caller(), name, parameters, "r"))
-    except CmdletError as refused:
-        failures.append(refused.message)
-    assert len(failures) <= 1

@@ -1,7 +1,8 @@
 """The state file: what was saved comes back, and what cannot be read is said and passed over."""
 
+import asyncio
 import pickle
-from dataclasses import fields
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -19,6 +20,7 @@ from ucmesh_simulator.seed import SeedFile
 from ucmesh_simulator.world import World
 
 TENANT = "5f0c2a64-3d0b-4c55-9d6c-0f4a6f3f6a01"
+PASSWORD = "xWwvJ]6NMw+bWH-d"
 
 
 def certificate() -> bytes:
@@ -61,8 +63,10 @@ def seeded() -> World:
 
 
 def logged() -> LoggedRequest:
-    values = {field.name: None for field in fields(LoggedRequest)}
-    return LoggedRequest(**{**values, "at": "", "face": "graph", "method": "POST", "path": "/users", "status": 201})
+    return LoggedRequest(
+        at=0.0, face="graph", method="POST", path="/users", status=201, code=None, client_id=None, request_id="r",
+        client_request_id=None, body={"password": PASSWORD},
+    )  # fmt: skip
 
 
 def test_a_saved_world_comes_back_with_its_people_certificates_and_chance(tmp_path: Path) -> None:
@@ -85,12 +89,57 @@ def test_a_saved_world_comes_back_with_its_people_certificates_and_chance(tmp_pa
     assert file.stat().st_mode & 0o077 == 0
 
 
+def test_the_file_holds_no_signing_key_and_no_password(tmp_path: Path) -> None:
+    world, file = seeded(), tmp_path / "state"
+    world.tenants[TENANT].requests.add(logged())
+
+    persistence.save(world, file)
+
+    content = file.read_bytes()
+    assert b"a@n.example" in content
+    assert b"joserfc" not in content
+    assert PASSWORD.encode() not in content
+
+
+class Rounds(asyncio.Event):
+    """A stop that lets one round pass at once for each of its steps and is set after the last."""
+
+    def __init__(self, *steps: Callable[[], None]) -> None:
+        super().__init__()
+        self.steps = iter(steps)
+
+    async def wait(self) -> bool:  # type: ignore[override]
+        step = next(self.steps, None)
+        if step is None:
+            self.set()
+            return True
+        step()
+        raise TimeoutError
+
+
+async def test_a_running_world_is_saved_after_writes_and_at_the_end(tmp_path: Path) -> None:
+    world, file = seeded(), tmp_path / "state"
+    saved: list[bool] = []
+
+    def look(writes: int) -> None:
+        saved.append(file.exists())
+        file.unlink(missing_ok=True)
+        world.writes += writes
+
+    await persistence.keep_saved(world, file, Rounds(lambda: look(0), lambda: look(2), lambda: look(0)))
+
+    assert saved == [True, False, True]
+    assert file.exists()
+
+
 def test_no_file_is_no_world(tmp_path: Path) -> None:
     assert persistence.load(tmp_path / "none") is None
 
 
 @pytest.mark.parametrize("content", [b"", b"garbage", pickle.dumps(("ucmesh-simulator-state-0", None))])
-def test_a_file_of_another_release_is_said_and_passed_over(tmp_path: Path, content: bytes, capsys) -> None:
+def test_a_file_of_another_release_is_said_and_passed_over(
+    tmp_path: Path, content: bytes, capsys: pytest.CaptureFixture[str]
+) -> None:
     file = tmp_path / "state"
     file.write_bytes(content)
     assert persistence.load(file) is None

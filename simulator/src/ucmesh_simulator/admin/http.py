@@ -12,7 +12,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from ucmesh_simulator.admin.inspection import SECTIONS, show
+from ucmesh_simulator.admin.inspection import REQUESTS_SHOWN_DEFAULT, SECTIONS, show
 from ucmesh_simulator.clock import iso
 from ucmesh_simulator.faults import FaultError
 from ucmesh_simulator.knobs import KnobError
@@ -56,13 +56,16 @@ def admin_app(world: World, token: str) -> Starlette:
         ],
         exception_handlers={_RefusedError: _refused},
     )
-    app.add_middleware(_Bearer, token=token)
+    app.add_middleware(_Door, world=world, token=token)
     return app
 
 
-class _Bearer(BaseHTTPMiddleware):
-    def __init__(self, app: Any, token: str) -> None:
+class _Door(BaseHTTPMiddleware):
+    """Asks for the bearer token and counts writes."""
+
+    def __init__(self, app: Any, world: World, token: str) -> None:
         super().__init__(app)
+        self._world = world
         self._token = token
 
     async def dispatch(self, request: Request, call_next: RequestResponseEndpoint) -> Response:
@@ -71,7 +74,10 @@ class _Bearer(BaseHTTPMiddleware):
             given.encode(), f"Bearer {self._token}".encode()
         ):
             return _json({"detail": "a bearer token is required"}, 401)
-        return await call_next(request)
+        answer = await call_next(request)
+        if request.method != "GET":
+            self._world.writes += 1
+        return answer
 
 
 class _AdminApi:
@@ -116,8 +122,8 @@ class _AdminApi:
         unknown = [name for name in names if name not in known]
         if unknown:
             raise _RefusedError(422, f"there is no section {unknown[0]!r}; known: {', '.join(known)}")
-        text = request.query_params.get("limit", "1000")
-        if not text.isdigit():
+        text = request.query_params.get("limit", str(REQUESTS_SHOWN_DEFAULT))
+        if not text.isdecimal():
             raise _RefusedError(422, "limit is a number")
         limit = int(text)
         face = request.query_params.get("face")

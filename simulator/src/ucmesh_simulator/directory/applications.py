@@ -2,7 +2,6 @@
 Owns the key rules; the token service reads the same objects."""
 
 import base64
-import binascii
 from typing import Any
 
 from cryptography import x509
@@ -173,7 +172,7 @@ def make_key(tenant: Tenant, item: dict[str, Any], *, usable_at: float | None = 
     try:
         certificate = x509.load_der_x509_certificate(der)
     except ValueError as wrong:
-        raise bad_request("Key credential is not a valid certificate.", "KeyCredentialsInvalid") from wrong
+        raise _no_certificate() from wrong
     sha1 = certificate.fingerprint(hashes.SHA1())  # noqa: S303  the thumbprint x5t carries
     earliest = certificate.not_valid_before_utc.timestamp()
     latest = certificate.not_valid_after_utc.timestamp()
@@ -208,11 +207,18 @@ def _time(value: object, default: float) -> float:
 def _der(value: object) -> bytes:
     try:
         raw = base64.b64decode(str(value), validate=True)
-    except binascii.Error as wrong:
+    except ValueError as wrong:  # also for text that is not ASCII
         raise bad_request("Cannot convert the literal to the expected type 'Edm.Binary'.") from wrong
-    if raw.startswith(b"-----BEGIN"):
+    if not raw.startswith(b"-----BEGIN"):
+        return raw
+    try:
         return x509.load_pem_x509_certificate(raw).public_bytes(Encoding.DER)
-    return raw
+    except ValueError as wrong:
+        raise _no_certificate() from wrong
+
+
+def _no_certificate() -> GraphError:
+    return bad_request("Key credential is not a valid certificate.", "KeyCredentialsInvalid")
 
 
 # -- addKey / removeKey -----------------------------------------------------------------------------------------------

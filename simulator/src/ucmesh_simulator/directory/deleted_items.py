@@ -3,7 +3,7 @@
 from typing import Any
 
 from ucmesh_simulator.directory import schema
-from ucmesh_simulator.directory.errors import bad_request, conflict, not_found
+from ucmesh_simulator.directory.errors import conflict, not_found, unsupported_query
 from ucmesh_simulator.directory.messages import GraphReply, GraphRequest
 from ucmesh_simulator.directory.query import page, selected
 from ucmesh_simulator.directory.user_view import render_user
@@ -13,7 +13,7 @@ from ucmesh_simulator.user_lifecycle import expire_deleted, purge
 
 def list_deleted(request: GraphRequest, cast: str) -> GraphReply:
     if cast.lower() != "microsoft.graph.user":
-        raise bad_request("Unsupported Query.", "Request_UnsupportedQuery")
+        raise unsupported_query()
     expire_deleted(request.tenant)
     names = selected(request, "user", ("id", *schema.USER_DEFAULTS, "deletedDateTime"))
     rows = sorted(request.tenant.deleted_users.values(), key=lambda user: user.sequence)

@@ -15,7 +15,6 @@ FILTER_LENGTH_MAX = 15_000
 _TOKEN = re.compile(
     r"\s*(?:(?P<string>'(?:[^']|'')*')|(?P<word>[A-Za-z_][\w./-]*|\d[\w:.+-]*)|(?P<mark>[(),:]))",
 )
-_ADVANCED = frozenset({"ne", "not", "endswith"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -198,7 +197,7 @@ class _Parser:
         if kind == "string":
             return text[1:-1].replace("''", "'")
         literal: object = {"true": True, "false": False, "null": None}.get(text, text)
-        if kind == "word" and isinstance(literal, str) and literal.isdigit():
+        if kind == "word" and isinstance(literal, str) and literal.isdecimal():
             return int(literal)
         return literal
 

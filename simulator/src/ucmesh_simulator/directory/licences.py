@@ -3,7 +3,7 @@
 from typing import Any
 
 from ucmesh_simulator.directory import schema
-from ucmesh_simulator.directory.errors import bad_request, denied, not_found
+from ucmesh_simulator.directory.errors import bad_request, denied, not_found, unsupported_query
 from ucmesh_simulator.directory.messages import GraphReply, GraphRequest
 from ucmesh_simulator.directory.query import selected
 from ucmesh_simulator.directory.user_view import render_user
@@ -74,7 +74,7 @@ def license_details(request: GraphRequest, key: str) -> GraphReply:
 
 def list_skus(request: GraphRequest) -> GraphReply:
     if request.query.keys() & {"$filter", "$top", "$skip", "$orderby", "$search"}:
-        raise bad_request("Unsupported Query.", "Request_UnsupportedQuery")
+        raise unsupported_query()
     names = selected(request, "subscribedSku", SKU_PROPERTIES)
     values = [_project(render_sku(request.tenant, sku), names) for sku in request.tenant.skus.values()]
     return GraphReply(200, {"@odata.context": request.context("subscribedSkus"), "value": values})

@@ -3,14 +3,12 @@ routes."""
 
 from dataclasses import dataclass, field
 from typing import Any
-from urllib.parse import parse_qsl, unquote
+from urllib.parse import parse_qsl
 
 from ucmesh_simulator.directory.errors import bad_request
 from ucmesh_simulator.identity.signing import Caller
 from ucmesh_simulator.objects import Application
 from ucmesh_simulator.tenant import Tenant
-
-GRAPH_ROOT = "https://graph.microsoft.com/v1.0"
 
 
 @dataclass(slots=True)
@@ -67,7 +65,3 @@ def parse_query(query: str) -> dict[str, str]:
         lowered = name.lower()
         options[lowered if lowered.startswith("$") else f"${lowered}"] = value
     return options
-
-
-def decode_path(path: str) -> str:
-    return unquote(path) if "%" in path else path

@@ -35,7 +35,7 @@ def top_of(request: GraphRequest) -> int | None:
     text = request.query.get("$top")
     if text is None:
         return None
-    if not text.isdigit() or not 1 <= int(text) <= PAGE_MAX:
+    if not text.isdecimal() or not 1 <= int(text) <= PAGE_MAX:
         raise bad_request(f"Invalid page size specified: '{text}'. Must be between 1 and {PAGE_MAX} inclusive.")
     return int(text)
 

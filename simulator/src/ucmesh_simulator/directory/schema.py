@@ -83,7 +83,7 @@ def _check_value(name: str, kind: str, value: object) -> None:
         return
     wanted = _SCALARS.get(kind)
     if wanted is None:
-        if not isinstance(value, dict | list):
+        if not isinstance(value, list if kind.startswith("[") else dict):
             raise bad_request(f"Property '{name}' in payload has a value that does not match schema.")
         return
     if not isinstance(value, wanted) or (wanted is int and isinstance(value, bool)):

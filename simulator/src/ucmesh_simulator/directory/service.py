@@ -42,6 +42,8 @@ class GraphService:
     def answer(self, request: GraphRequest) -> Answer:
         fault = request.tenant.faults.strike("graph", request.method, request.path)
         code: str | None = None
+        if request.method != "GET":
+            self._world.writes += 1
         try:
             if fault is not None and fault.action == "status":
                 raise _fault_error(fault)
@@ -81,7 +83,7 @@ class GraphService:
             route.units,
             select="$select" in query,
             expand="$expand" in query,
-            top=int(top) if top.isdigit() else None,
+            top=int(top) if top.isdecimal() else None,
         )
         verdict = tenant.budget.spend(
             request.caller.client_id,

@@ -37,9 +37,7 @@ def create_user(request: GraphRequest) -> GraphReply:
 def new_user(tenant: Tenant, body: dict[str, Any]) -> User:
     """Puts a user whose properties were checked into the store, on its way to every face."""
     now, knobs = tenant.now(), tenant.knobs
-    props = {name: value for name, value in body.items() if name != "passwordProfile" and "@" not in name}
-    if isinstance(props.get("usageLocation"), str):
-        props["usageLocation"] = props["usageLocation"].upper()
+    props = _kept(body)
     known = {name: value for name, value in props.items() if name in SYNCED}
     user = User(
         id=tenant.new_id(),
@@ -54,6 +52,14 @@ def new_user(tenant: Tenant, body: dict[str, Any]) -> User:
     )
     tenant.add_user(user)
     return user
+
+
+def _kept(body: dict[str, Any]) -> dict[str, Any]:
+    """What is stored of a written body: no password, no annotations, the country in capitals."""
+    props = {name: value for name, value in body.items() if name != "passwordProfile" and "@" not in name}
+    if isinstance(props.get("usageLocation"), str):
+        props["usageLocation"] = props["usageLocation"].upper()
+    return props
 
 
 def get_user(request: GraphRequest, key: str) -> GraphReply:
@@ -72,10 +78,7 @@ def patch_user(request: GraphRequest, key: str) -> GraphReply:
     body = request.object_body()
     user = referable_user(request.tenant, key)
     check_update(request, user, body)
-    changes = {name: value for name, value in body.items() if name != "passwordProfile" and "@" not in name}
-    if isinstance(changes.get("usageLocation"), str):
-        changes["usageLocation"] = changes["usageLocation"].upper()
-    spread_change(request.tenant, user, changes)
+    spread_change(request.tenant, user, _kept(body))
     return GraphReply(204)
 
 

@@ -95,7 +95,7 @@ def _narrowed(call: CmdletCall, rows: list[dict[str, Any]]) -> list[dict[str, An
             raise refusal(call, "Ex12345", "System.ArgumentException", f"Invalid filter syntax: {wrong}") from wrong
         rows = [row for row in rows if matches({name.lower(): value for name, value in row.items()})]
     size = call.text("ResultSize") or "1000"
-    return rows if size.lower() == "unlimited" else rows[: int(size) if size.isdigit() else 1000]
+    return rows if size.lower() == "unlimited" else rows[: int(size) if size.isdecimal() else 1000]
 
 
 def _chosen(call: CmdletCall, row: dict[str, Any]) -> dict[str, Any]:

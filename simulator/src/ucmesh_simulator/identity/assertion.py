@@ -121,8 +121,7 @@ def _check_times(claims: dict[str, Any], now: float) -> None:
         raise TokenError(
             700024,
             f"Client assertion is not within its valid time range. Current time: {shown[0]}, assertion valid from "
-            f"{shown[1]}, expiry time of assertion {shown[2]}. Review the documentation at "
-            "https://docs.microsoft.com/azure/active-directory/develop/active-directory-certificate-credentials.",
+            f"{shown[1]}, expiry time of assertion {shown[2]}. Review the documentation at {_HELP}.",
         )
 
 

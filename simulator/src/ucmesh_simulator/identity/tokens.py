@@ -30,8 +30,6 @@ NO_TENANT = frozenset({"common", "consumers", "organizations"})
 class Grant:
     token: str
     lifetime_seconds: int
-    client_id: str
-    resource: str
 
 
 def grant_token(world: World, tenant_name: str, form: Mapping[str, str], base_url: str) -> Grant:
@@ -161,4 +159,4 @@ def _token(world: World, tenant: Tenant, application: Application, resource: str
     roles = {GRAPH: application.roles, EXCHANGE: application.exchange_roles}.get(resource, frozenset())
     if roles:
         claims["roles"] = sorted(roles)
-    return Grant(world.signer.sign(claims), lifetime, application.client_id, resource)
+    return Grant(world.signer.sign(claims), lifetime)

@@ -42,7 +42,7 @@ class CmdletCall:
 
     def number(self, name: str) -> int | None:
         value = self.parameters.get(name.lower())
-        return int(value) if isinstance(value, int | float | str) and str(value).isdigit() else None
+        return int(value) if isinstance(value, int | float | str) and str(value).isdecimal() else None
 
     def list_of(self, name: str) -> list[str]:
         value = self.parameters.get(name.lower())

@@ -39,6 +39,8 @@ class PowerShellFace:
             return
         call = CmdletCall(tenant, caller, cmdlet, parameters, request_id)
         fault = tenant.faults.strike("powershell", "POST", f"/{module}/{cmdlet}")
+        if not cmdlet.startswith(("Get-", "Connect-")):
+            self._world.writes += 1
         status, body, code = self._run(module, call, rule, fault)
         self._log(call, f"/{module}/{cmdlet}", status, code, fault)
         if tenant.knobs.powershell_latency_seconds:

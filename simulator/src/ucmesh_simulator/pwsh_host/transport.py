@@ -117,9 +117,7 @@ class Connection:
             "message": message,
             "exception_type": "Microsoft.Identity.Client.MsalServiceException",
             "reason": "MsalServiceException",
-            "fqid": "Connect-MicrosoftTeams,Microsoft.TeamsCmdlets.Powershell.Connect.ConnectMicrosoftTeams"
-            if teams
-            else message,
+            "fqid": _TEAMS_SIGN_IN if teams else message,
             "category": "AuthenticationError" if teams else "OperationStopped",
             "http": status,
         }

@@ -37,10 +37,10 @@ def lose_plans(tenant: Tenant, user: User, gone: Sequence[str]) -> None:
         user.teams.lost_phone = True
 
 
-def free_number(tenant: Tenant, number: Number, user: User | None) -> None:
+def free_number(tenant: Tenant, number: Number, user: User) -> None:
     """Takes a number from its holder, and with a primary number the voice setting."""
     primary = number.category in {None, "Primary"}
     tenant.drop_number(number)
-    if user is not None and user.teams is not None and primary:
+    if user.teams is not None and primary:
         user.teams.line_uri = None
         user.teams.enterprise_voice = False
