@@ -17,6 +17,8 @@ from contextlib import asynccontextmanager
 import asyncpg
 from alembic import command, context
 from alembic.config import Config
+from alembic.migration import MigrationContext
+from alembic.script import ScriptDirectory
 from pydantic import SecretStr
 from sqlalchemy import Connection, exc, pool
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
@@ -55,6 +57,17 @@ async def upgrade(url: SecretStr | str, package: str) -> None:
                 await asyncio.sleep(DDL_RETRY_SECONDS)
             else:
                 return
+
+
+async def current(url: SecretStr | str, package: str) -> str | None:
+    """The revision the database is at; None before the first one. `package` must own a migrations folder."""
+    ScriptDirectory.from_config(_config(package))
+
+    def revision(connection: Connection) -> str | None:
+        return MigrationContext.configure(connection).get_current_revision()
+
+    async with _engine(url).connect() as connection:
+        return await connection.run_sync(revision)
 
 
 def run_env() -> None:
