@@ -11,16 +11,8 @@ from mesh_runtime.errors import Conflict, Unavailable
 from orchestrator.application.cancel_plan import cancel_plan
 from orchestrator.application.fire_timers import fire_timers
 from orchestrator.domain.plan import Retry
-from support.plan_mesh import PlanMesh, empty, open_database
+from support.plan_mesh import PlanMesh
 from support.plan_script import Behaviour, op
-
-
-@pytest.fixture
-async def db(postgres_url):
-    database = await open_database(postgres_url)
-    await empty(database)
-    yield database
-    await database.close()
 
 
 def operations(_request):

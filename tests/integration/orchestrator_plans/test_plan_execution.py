@@ -15,18 +15,10 @@ from orchestrator.application.fire_timers import fire_timers
 from orchestrator.application.retry_plan import retry_plan
 from orchestrator.domain.plan import Retry, Wait, ref
 from orchestrator.domain.ports import Observation, Refusal
-from support.plan_mesh import PlanMesh, counted, empty, joiner, later, open_database
+from support.plan_mesh import PlanMesh, counted, joiner, later
 from support.plan_script import TENANT, Behaviour, op
 
 CHANGES = {key: Behaviour() for key in ("user", "licence", "group", "number")}
-
-
-@pytest.fixture
-async def db(postgres_url):
-    database = await open_database(postgres_url)
-    await empty(database)
-    yield database
-    await database.close()
 
 
 @pytest.fixture

@@ -13,8 +13,8 @@ from mesh_runtime.health import Health
 from mesh_runtime.http import create_app
 from mesh_runtime.testing import StaticVerifier
 from orchestrator.domain.ports import PlanningRequest, PreviewSubject, Refusal
-from orchestrator.entrypoints.http_plans import TAG, PlanDoors, router
-from support.plan_mesh import PlanMesh, empty, joiner, open_database
+from orchestrator.entrypoints.http_plans import PlanDoors, router
+from support.plan_mesh import PlanMesh, joiner
 from support.plan_script import TENANT, Behaviour, op
 
 READER = {"Authorization": "Bearer reader"}
@@ -36,14 +36,6 @@ class Source:
 
 
 @pytest.fixture
-async def db(postgres_url):
-    database = await open_database(postgres_url)
-    await empty(database)
-    yield database
-    await database.close()
-
-
-@pytest.fixture
 def mesh(db):
     behaviours = {"user": Behaviour(), "licence": Behaviour(), "number": Behaviour(outcome="refused")}
     return PlanMesh(db, joiner, behaviours)
@@ -58,7 +50,6 @@ async def client(mesh):
         verifier=StaticVerifier({"reader": frozenset({"mesh.read"}), "writer": frozenset({"mesh.read", "mesh.write"})}),
         health=Health({}),
         routers=[router(PlanDoors(mesh.engine, mesh.readings, Source(), mesh.db))],
-        tags=[TAG],
     )
     async with httpx.AsyncClient(transport=httpx.ASGITransport(app=app), base_url="http://x", headers=READER) as made:
         yield made
@@ -100,7 +91,9 @@ async def test_lists_page_by_key_newest_first_and_filter(mesh, client):
     assert (await client.get("/plans", params={"state": "held"})).json() == {"items": [], "next": None}
 
 
-@pytest.mark.parametrize("query", ["after=garbage", "after=WyIxIl0", "state=done", "limit=0", "limit=501"])
+@pytest.mark.parametrize(
+    "query", ["after=garbage", "after=WyIxIl0", "state=done", "limit=0", "limit=501", "customer=%00", "employee_id=%00"]
+)
 async def test_bad_queries_are_refused(client, query):
     answer = await client.get(f"/plans?{query}")
     assert answer.status_code == 422

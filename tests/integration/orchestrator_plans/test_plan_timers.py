@@ -10,17 +10,9 @@ from mesh_runtime.clock import SystemClock
 from orchestrator.adapters.db.plan_rows import TIMER_CHANNEL
 from orchestrator.domain.plan import Retry
 from orchestrator.entrypoints.workers_plans import PlanTimers
-from support.plan_mesh import PlanMesh, empty, open_database
+from support.plan_mesh import PlanMesh
 from support.plan_script import Behaviour, op
 from support.waiting import eventually
-
-
-@pytest.fixture
-async def db(postgres_url):
-    database = await open_database(postgres_url)
-    await empty(database)
-    yield database
-    await database.close()
 
 
 @pytest.fixture

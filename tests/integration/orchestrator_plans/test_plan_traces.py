@@ -2,22 +2,12 @@
 
 from __future__ import annotations
 
-import pytest
-
 from mesh_runtime import telemetry
 from orchestrator.domain.plan import Retry
-from support.plan_mesh import PlanMesh, empty, open_database
+from support.plan_mesh import PlanMesh
 from support.plan_script import Behaviour, op
 
 EVENT = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
-
-
-@pytest.fixture
-async def db(postgres_url):
-    database = await open_database(postgres_url)
-    await empty(database)
-    yield database
-    await database.close()
 
 
 async def test_everything_a_plan_does_is_in_the_trace_of_its_hr_event(db):

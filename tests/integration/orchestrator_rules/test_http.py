@@ -258,5 +258,9 @@ async def test_the_api_document_describes_every_route(client):
     for path, operations in api["paths"].items():
         for method, operation in operations.items():
             assert operation.get("summary"), f"{method} {path}"
+    used = {
+        tag for operations in api["paths"].values() for operation in operations.values() for tag in operation["tags"]
+    }
+    assert used - {"health"} <= {tag["name"] for tag in api["tags"]}
     intake = api["paths"]["/hr/events"]["post"]["requestBody"]["content"]
     assert set(intake) == {STRUCTURED, BATCH, "application/json"}

@@ -133,6 +133,30 @@ def test_a_failed_operation_that_changed_something_is_undone_too():
     assert script.plan.state is PlanState.COMPENSATED
 
 
+def test_a_failure_whose_outcome_is_ambiguous_is_undone_as_if_it_had_changed_something():
+    script = Script(op("user"), op("number", "user"))
+    script.did("user")
+    script.reply("number", "failed", error="ambiguous", changed=True, undo="undo.number")
+    assert script.in_place() == {"user", "number"}
+    assert [command.name for command in script.sent.values()] == ["undo.number"]
+    script.undone("number", "user")
+    assert script.plan.state is PlanState.COMPENSATED
+    assert script.plan.reason.code == "ambiguous"
+    assert script.in_place() == set()
+
+
+def test_an_ambiguous_attempt_that_is_tried_again_keeps_the_undo_that_leads_back_to_the_beginning():
+    script = Script(op("number", retry=Retry(attempts_max=2, first_seconds=1)), op("proof", "number"))
+    script.reply("number", "failed", error="ambiguous", retryable=True, changed=True, undo="undo.number")
+    assert script.state("number") == "waiting"
+    script.tick_due()
+    script.reply("number", changed=False)
+    assert script.state("number") == "succeeded"
+    assert script.in_place() == {"number"}
+    script.reply("proof", "refused", error="no")
+    assert [command.name for command in script.sent.values()] == ["undo.number"]
+
+
 def test_a_failed_undo_holds_the_plan_and_keeps_what_it_depends_on():
     script = Script(*JOINER)
     script.did("user", "licence", "group")

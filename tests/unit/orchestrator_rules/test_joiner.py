@@ -1,6 +1,9 @@
 """The joiner as a script: given these replies, expect these commands; and undone in reverse."""
 
+import pytest
+
 from orchestrator.domain.desired import as_json
+from orchestrator.domain.numbers import FreeNumber
 from orchestrator.domain.observed import provisioned
 from orchestrator.domain.plan import PlanState
 from support.plan_script import Script
@@ -71,6 +74,22 @@ def test_teams_is_ready_only_when_telephony_is_there():
     run.tick_due()
     run.reply("wait-teams", output={"user": {"FeatureTypes": ["Teams", "PhoneSystem"]}})
     assert {"number", DIAL_PLAN, CALLING} <= set(run.sent)
+
+
+@pytest.mark.parametrize(
+    ("kind", "features"), [("CallingPlan", ["PhoneSystem", "CallingPlan"]), ("DirectRouting", ["PhoneSystem"])]
+)
+def test_a_number_waits_for_the_features_of_its_kind(kind, features):
+    run = Script(*joiner_plan(number=FreeNumber("+41445551000", kind, None)).operations)
+    made(run)
+    run.did("licences", STAFF, VOICE)
+    for missing in features:
+        run.tick_due()
+        run.reply("wait-teams", output={"user": {"FeatureTypes": ["Teams", *(f for f in features if f != missing)]}})
+        assert (run.state("wait-teams"), run.state("number")) == ("waiting", "pending")
+    run.tick_due()
+    run.reply("wait-teams", output={"user": {"FeatureTypes": ["Teams", *features]}})
+    assert run.sent["number"].params["number_type"] == kind
 
 
 def test_the_last_word_is_the_read_back_of_all_three():

@@ -12,20 +12,26 @@ from support.rules_customer import hr_data, hr_event
 EXAMPLES = Path(__file__).resolve().parents[3] / "contracts" / "examples"
 
 
+def examples(kind):
+    found = sorted((EXAMPLES / kind).glob("*.json"))
+    assert found, f"{kind} has no examples"
+    return found
+
+
 def read(data):
     return wire.hr_event_of(orjson.dumps(data), source="/hr/northwind", event_id="1", kind="joined")
 
 
 @pytest.mark.parametrize("kind", ["joined", "changed"])
 def test_every_example_of_the_contract_is_understood(kind):
-    for example in sorted((EXAMPLES / f"ucmesh.hr.person.v1.{kind}").glob("*.json")):
+    for example in examples(f"ucmesh.hr.person.v1.{kind}"):
         assert read(orjson.loads(example.read_bytes())).facts["surname"]
 
 
 @pytest.mark.parametrize("action", ["activated", "failed"])
 def test_every_example_of_credential_news_is_understood(action):
     kind = f"ucmesh.certs.credential.v1.{action}"
-    for example in sorted((EXAMPLES / kind).glob("*.json")):
+    for example in examples(kind):
         event = hr_event()
         event = type(event)(
             id="1", source="/c", type=kind, time=event.time, subject=None, tenant=None, data=example.read_bytes()

@@ -48,7 +48,7 @@ from orchestrator.application import (
     SettlePlans,
     TakeTenantReplies,
 )
-from orchestrator.domain.person import HrEvent
+from orchestrator.domain.hr_event import HrEvent
 from orchestrator.entrypoints import consumer, http_customers, http_hr, http_people, http_plans
 from orchestrator.entrypoints.http_customers import Seal
 from orchestrator.entrypoints.workers_plans import PlanTimers
@@ -117,7 +117,7 @@ def make_app(parts: Parts, db: Database, verifier: Verifier, health: Health, sea
     """The HTTP API."""
     views, readings = DatabaseViews(), DatabasePlanReadings()
     doors = http_plans.PlanDoors(engine=parts.engine, readings=readings, source=parts.preview, db=db)
-    return create_app(
+    app = create_app(
         title=NAME,
         version=VERSION,
         description=DESCRIPTION,
@@ -131,8 +131,9 @@ def make_app(parts: Parts, db: Database, verifier: Verifier, health: Health, sea
             http_plans.router(doors),
             dead_letters_router(db),
         ],
-        tags=TAGS,
     )
+    app.openapi_tags = TAGS
+    return app
 
 
 async def run(argv: Sequence[str]) -> None:

@@ -1,4 +1,4 @@
-"""Messages of the plan engine: commands out, replies in, plan events out. The only place that knows their fields.
+"""Operations on the wire: commands out and replies in; and plan events out. The only place that knows their fields.
 
 Owns topics, types and keys of these messages (contracts/: *.operation.v1.execute, *.operation.v1.completed,
 ucmesh.plans.plan.v1.*). Unknown fields of a reply are ignored; a reply off the contract is InvalidInput.
@@ -18,8 +18,9 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from mesh_messaging.envelope import CloudEvent
 from mesh_messaging.outbox import OutboundMessage
 from mesh_runtime.errors import InvalidInput
+from orchestrator.domain.plan import Lane
 from orchestrator.domain.plan_ports import Command, Notice
-from orchestrator.domain.plan_status import Reply
+from orchestrator.domain.plan_status import Json, Reply
 
 REPLIES_TOPIC = "ucmesh.orchestrator.replies.v1"
 PLANS_TOPIC = "ucmesh.plans.v1"
@@ -64,9 +65,7 @@ class Completed(BaseModel):
     output: dict[str, Any] | None = None
     undo: Undo | None = None
     error: OperationError | None = None
-    attempts: int = Field(1, ge=0)
     started_at: datetime | None = None
-    finished_at: datetime | None = None
     request_ids: list[str] = Field(default_factory=list)
 
 
@@ -88,9 +87,7 @@ def from_completed(event: CloudEvent) -> Reply:
         output=data.output or {},
         undo=data.undo.model_dump() if data.undo else None,
         error=data.error.model_dump(exclude_none=True) if data.error else None,
-        attempts=data.attempts,
         started_at=data.started_at,
-        finished_at=data.finished_at,
         request_ids=tuple(_UNPRINTABLE.sub("", each)[:REQUEST_ID_LENGTH_MAX] for each in data.request_ids[:20]),
     )
 
@@ -98,19 +95,17 @@ def from_completed(event: CloudEvent) -> Reply:
 def to_command(command: Command, event_id: UUID, now: datetime) -> OutboundMessage:
     """The execute command of a dispatch, in the trace of its plan."""
     plan, dispatch = command.plan, command.dispatch
-    data = {
-        "operation_id": str(dispatch.operation_id),
-        "operation": dispatch.name,
-        "version": dispatch.version,
-        "tenant_id": plan.tenant_id,
-        "target": dispatch.subject,
-        "params": dispatch.params,
-        "deadline": _time(dispatch.deadline),
-        "reply_to": REPLIES_TOPIC,
-        "plan_id": str(plan.plan_id),
-        "lane": plan.lane,
-        "credential": "active",
-    }
+    data = execute_data(
+        dispatch.operation_id,
+        dispatch.name,
+        dispatch.version,
+        tenant_id=plan.tenant_id,
+        subject=dispatch.subject,
+        params=dispatch.params,
+        deadline=dispatch.deadline,
+        plan_id=plan.plan_id,
+        lane=plan.lane,
+    )
     event = CloudEvent(
         id=str(event_id),
         source=SOURCE,
@@ -122,6 +117,34 @@ def to_command(command: Command, event_id: UUID, now: datetime) -> OutboundMessa
         traceparent=plan.traceparent,
     )
     return OutboundMessage(COMMAND_TOPICS[dispatch.target], f"{plan.tenant_id}:{dispatch.subject}", event)
+
+
+def execute_data(
+    operation_id: UUID,
+    operation: str,
+    version: int,
+    *,
+    tenant_id: str,
+    subject: str,
+    params: Json,
+    deadline: datetime,
+    plan_id: UUID | None = None,
+    lane: Lane = "normal",
+) -> dict[str, Any]:
+    """Data of an execute command; without `plan_id` it belongs to no plan."""
+    return {
+        "operation_id": str(operation_id),
+        "operation": operation,
+        "version": version,
+        "tenant_id": tenant_id,
+        "target": subject,
+        "params": params,
+        "deadline": _time(deadline),
+        "reply_to": REPLIES_TOPIC,
+        "plan_id": None if plan_id is None else str(plan_id),
+        "lane": lane,
+        "credential": "active",
+    }
 
 
 def to_plan_event(notice: Notice, event_id: UUID, now: datetime) -> OutboundMessage:

@@ -8,7 +8,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from mesh_messaging.envelope import new_event
 from mesh_messaging.outbox import OutboundMessage, append
 from mesh_runtime.clock import Clock, IdGenerator
-from orchestrator import wire
+from orchestrator import wire, wire_plans
 from orchestrator.domain.stores import CredentialOrder
 from orchestrator.participants.graph import OBSERVE_TENANT
 
@@ -25,7 +25,7 @@ class OutboxTenantCommands:
         for order in orders:
             event = new_event(
                 wire.CREDENTIAL_ENSURE,
-                wire.SOURCE,
+                wire_plans.SOURCE,
                 wire.ensure_credential(order),
                 subject=order.tenant_id,
                 tenant=order.tenant_id,
@@ -39,17 +39,17 @@ class OutboxTenantCommands:
         deadline = self._clock.now() + timedelta(seconds=OBSERVE_DEADLINE_SECONDS)
         messages = []
         for tenant_id in tenant_ids:
-            data = wire.observe_tenant(
-                tenant_id, operation_id=str(self._ids.new()), operation=OBSERVE_TENANT, deadline=deadline
+            data = wire_plans.execute_data(
+                self._ids.new(), OBSERVE_TENANT, 1, tenant_id=tenant_id, subject=tenant_id, params={}, deadline=deadline
             )
             event = new_event(
-                wire.GRAPH_EXECUTE,
-                wire.SOURCE,
+                wire_plans.COMMAND_TYPES["graph"],
+                wire_plans.SOURCE,
                 data,
                 subject=tenant_id,
                 tenant=tenant_id,
                 ids=self._ids,
                 clock=self._clock,
             )
-            messages.append(OutboundMessage(wire.GRAPH_COMMANDS_TOPIC, f"{tenant_id}:{tenant_id}", event))
+            messages.append(OutboundMessage(wire_plans.COMMAND_TOPICS["graph"], f"{tenant_id}:{tenant_id}", event))
         await append(tx, messages)

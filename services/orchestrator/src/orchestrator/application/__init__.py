@@ -13,11 +13,14 @@ By themselves     fire_timers           polls, retries, silence, effective dates
                   observe_tenants       tenants whose turn it is to be read
                   start_waiting_people  people whose tenant became ready
 For the engine    BuildPlans            plan people, reserve seats, numbers and names
-                  SettlePlans           make reservations final or give them back
+(by the rules)    SettlePlans           make reservations final or give them back
                   ResolveLocal          is the awaited person there?
                   PreviewPerson         take an event in, as if
-                  start_plans           begin plans
+For the rules     EnginePlans           start plans, withdraw those that have not begun
+(by the engine)
 To look at        show_person, show_plan, show_operations, list_plans
+
+`Rules` and `PlanEngine` are what the use cases of the two halves are given.
 """
 
 from orchestrator.application.apply_customer import Applied, FaultyConfiguration, apply_customer
@@ -39,7 +42,6 @@ from orchestrator.application.rules import Rules
 from orchestrator.application.settle_plans import SettlePlans
 from orchestrator.application.show_person import PersonShown, show_person
 from orchestrator.application.show_plan import show_operations, show_plan
-from orchestrator.application.start_plans import start_plans
 from orchestrator.application.start_waiting_people import start_waiting_people
 from orchestrator.application.take_credential_news import take_credential_news
 from orchestrator.application.take_replies import take_replies
@@ -73,7 +75,6 @@ __all__ = [
     "show_operations",
     "show_person",
     "show_plan",
-    "start_plans",
     "start_waiting_people",
     "take_credential_news",
     "take_replies",

@@ -5,7 +5,8 @@ for all drafts in order, and write the reservations in a few statements. Everyth
 first write in the tenant, or the plan is refused and nothing of it stays behind.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import replace
 from datetime import datetime
 from typing import TYPE_CHECKING
 from uuid import UUID
@@ -16,7 +17,7 @@ from orchestrator.application.start_people import decide, first_reads
 from orchestrator.domain.desired import as_json
 from orchestrator.domain.drafting import Draft, claim, draft, shortage_refusal, stored
 from orchestrator.domain.observed import TenantFacts
-from orchestrator.domain.people import PLANNING, PROVISIONING, SCHEDULED, Person, Standing
+from orchestrator.domain.people import PROVISIONING, SCHEDULED, Person, Standing
 from orchestrator.domain.plan import Plan
 from orchestrator.domain.ports import Observation, ObservationRequest, PlanningRequest, Refusal
 from orchestrator.domain.profile import Placement, Rulebook
@@ -53,10 +54,7 @@ class BuildPlans:
     ) -> Mapping[UUID, Observation | Refusal]:
         """What to read first, by today's facts and rules, for plans that are tried again."""
         now = self._rules.clock.now()
-        people = {
-            person.person_id: person for person in await self._rules.people.load(tx, {r.person_id for r in requests})
-        }
-        rulebooks = await self._rules.rulebooks.rulebooks(tx, {person.customer for person in people.values()})
+        people, rulebooks = await self._load(tx, {request.person_id for request in requests})
         standings = await decide(self._rules, tx, list(people.values()), rulebooks, now)
         answers: dict[UUID, Observation | Refusal] = {}
         started: dict[UUID, tuple[Person, Standing]] = {}
@@ -70,23 +68,23 @@ class BuildPlans:
         reads = await first_reads(
             self._rules, tx, [(p, s.placement) for p, s in started.values() if s.placement is not None]
         )
-        await self._rules.people.place(
-            tx,
-            {p.person_id: _restarted(standing, plan_id) for plan_id, (p, standing) in started.items()},
-            now,
-        )
+        placed = {p.person_id: replace(standing, plan_id=plan_id) for plan_id, (p, standing) in started.items()}
+        await self._rules.people.place(tx, placed, now)
         for plan_id, (person, standing) in started.items():
             observe = reads[person.person_id]
             answers[plan_id] = Observation(standing.tenant_id or "", observe, standing.not_before)
         return answers
 
+    async def _load(
+        self, tx: "AsyncConnection", person_ids: Collection[UUID]
+    ) -> tuple[dict[UUID, Person], Mapping[str, Rulebook]]:
+        people = {person.person_id: person for person in await self._rules.people.load(tx, person_ids)}
+        return people, await self._rules.rulebooks.rulebooks(tx, {person.customer for person in people.values()})
+
     async def _draft(
         self, tx: "AsyncConnection", requests: Sequence[PlanningRequest], now: datetime
     ) -> tuple[list[Draft], dict[UUID, Refusal]]:
-        people = {
-            person.person_id: person for person in await self._rules.people.load(tx, {r.person_id for r in requests})
-        }
-        rulebooks = await self._rules.rulebooks.rulebooks(tx, {person.customer for person in people.values()})
+        people, rulebooks = await self._load(tx, {request.person_id for request in requests})
         refusals: dict[UUID, Refusal] = {}
         placed: list[tuple[PlanningRequest, Person, Placement]] = []
         for request in requests:
@@ -237,10 +235,3 @@ def _retry_refusal(person: Person, standing: Standing, plan_id: UUID) -> Refusal
             "Look at the tenant's state and reason; retry this plan once it is ready.",
         )
     return None
-
-
-def _restarted(standing: Standing, plan_id: UUID) -> Standing:
-    status = standing.status if standing.not_before else PLANNING
-    return Standing(
-        status, standing.site, standing.profile, standing.tenant_id, plan_id=plan_id, plan_stage=standing.plan_stage
-    )

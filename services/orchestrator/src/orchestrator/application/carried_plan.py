@@ -12,6 +12,7 @@ from uuid import UUID
 
 from mesh_runtime.clock import IdGenerator
 from orchestrator.domain.plan import PLAN_ENDS, Operation, OperationState, Plan, PlanState
+from orchestrator.domain.plan_core import UNSUCCESSFUL
 from orchestrator.domain.plan_ports import LoadedPlan, Notice, NoticeAction
 from orchestrator.domain.plan_status import (
     OBSERVE_KEY,
@@ -23,7 +24,6 @@ from orchestrator.domain.plan_status import (
 )
 from orchestrator.domain.ports import PlanningRequest, SettledOperation, SettledPlan
 
-FAILED = frozenset({OperationState.FAILED, OperationState.REFUSED})
 END_ACTIONS: dict[PlanState, NoticeAction] = {
     PlanState.SUCCEEDED: "succeeded",
     PlanState.REFUSED: "refused",
@@ -132,9 +132,7 @@ def settled_plan(carried: CarriedPlan) -> SettledPlan:
         state=plan.state,
         reason=plan.reason,
         operations=[
-            SettledOperation(row.key, row.spec.name, row.state, row.changed, row.spec.params, row.output_data)
-            for row in rows
-            if row.key != OBSERVE_KEY
+            SettledOperation(row.key, row.state, row.changed, row.output_data) for row in rows if row.key != OBSERVE_KEY
         ],
         observed=observed[-1].output_data if observed else {},
     )
@@ -150,5 +148,5 @@ def notices_of(carried: CarriedPlan) -> list[Notice]:
         return []
     current = [row for row in carried.rows() if row.round == plan.round]
     succeeded = sum(row.state is OperationState.SUCCEEDED for row in current)
-    failed = sum(row.state in FAILED for row in current)
+    failed = sum(row.state in UNSUCCESSFUL for row in current)
     return [Notice(plan, action, plan.reason, len(current), succeeded, failed) for action in actions]

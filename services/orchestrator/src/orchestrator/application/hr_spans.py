@@ -7,7 +7,7 @@ from opentelemetry.context import Context
 from opentelemetry.trace import Link, SpanKind
 
 from mesh_runtime import telemetry
-from orchestrator.domain.person import HrEvent
+from orchestrator.domain.hr_event import HrEvent
 
 EVENT_SPAN = "hr.event"
 

@@ -97,7 +97,7 @@ async def _plan(
 
 def _planning_event(engine: PlanEngine, plan: PlanStatus, answer: Plan | Refusal) -> Event:
     if isinstance(answer, Refusal):
-        return PlanningRefused(Reason(answer.code, answer.message, answer.remedy))
+        return PlanningRefused(answer)
     if answer.tenant_id != plan.tenant_id:
         # What was observed there says nothing about the other tenant, and no undo may ever cross tenants.
         return PlanningRefused(

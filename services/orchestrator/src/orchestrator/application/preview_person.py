@@ -1,14 +1,13 @@
 """Take in an HR event as if it had arrived, for a preview (the engine's PreviewSource); it is rolled back."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from mesh_runtime.errors import InvalidInput, NotFound
 from orchestrator.application.rules import Rules
 from orchestrator.application.start_people import decide
+from orchestrator.domain.hr_event import HrEvent
 from orchestrator.domain.people import WAITING, new_person
-from orchestrator.domain.person import HrEvent
 from orchestrator.domain.ports import PlanningRequest, PreviewSubject, Refusal
 
 if TYPE_CHECKING:
@@ -46,7 +45,7 @@ class PreviewPerson:
                 "Look at the tenant's state and reason.",
             )
         person_id = await rules.people.assume(tx, arrived, now)
-        await rules.people.place(tx, {person_id: replace(standing, plan_stage="observing")}, now)
+        await rules.people.place(tx, {person_id: standing}, now)
         seen, seen_at = await rules.people.last_seen(tx, person_id)
         request = PlanningRequest(standing.plan_id, person_id, seen or NOBODY)
         return PreviewSubject(request, standing.site, standing.profile, seen_at)

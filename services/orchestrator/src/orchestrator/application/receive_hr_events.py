@@ -14,8 +14,8 @@ from uuid import UUID
 from orchestrator.application.hr_spans import event_traces
 from orchestrator.application.rules import Rules
 from orchestrator.application.start_people import begin, decide
+from orchestrator.domain.hr_event import HrEvent
 from orchestrator.domain.people import Person, Standing, go_on, is_outdated, new_person
-from orchestrator.domain.person import HrEvent
 from orchestrator.domain.plan import Reason
 from orchestrator.domain.ports import Refusal
 from orchestrator.domain.profile import Rulebook

@@ -17,7 +17,7 @@ from orchestrator.application.start_people import start_again
 from orchestrator.domain.numbers import SET_ASIDE
 from orchestrator.domain.people import CANCELLED, COMPENSATED, HELD, PROVISIONED, REFUSED
 from orchestrator.domain.plan import OperationState, PlanState
-from orchestrator.domain.ports import Refusal, SettledOperation, SettledPlan
+from orchestrator.domain.ports import SettledOperation, SettledPlan
 from orchestrator.domain.stores import Settled
 
 if TYPE_CHECKING:
@@ -76,12 +76,11 @@ def _user_stays(plan: SettledPlan, steps: Mapping[str, SettledOperation]) -> boo
 
 def _settled(plan: SettledPlan, steps: Mapping[str, SettledOperation]) -> Settled:
     done = plan.state is PlanState.SUCCEEDED
-    reason = plan.reason
     return Settled(
         person_id=plan.person_id,
         plan_id=plan.plan_id,
         status=STATUS[plan.state],
-        refusal=Refusal(reason.code, reason.message, reason.remedy) if reason is not None and not done else None,
+        refusal=None if done else plan.reason,
         user_id=_user_id(plan, steps) if done else None,
         proved=done,
         observed=_observed(plan, steps),

@@ -11,7 +11,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from orchestrator.application.carried_plan import observe_row
 from orchestrator.application.plan_engine import PlanEngine, carry_on
 from orchestrator.application.plan_spans import plan_started
-from orchestrator.domain.plan import Lane, PlanState, Reason
+from orchestrator.domain.plan import Lane, PlanState
 from orchestrator.domain.plan_ports import LoadedPlan
 from orchestrator.domain.plan_status import Event, PlanningRefused, PlanStatus, Started
 from orchestrator.domain.ports import StartPlan
@@ -37,9 +37,8 @@ async def start_plans(engine: PlanEngine, tx: AsyncConnection, requests: Sequenc
 
 
 def _first_event(engine: PlanEngine, plan: PlanStatus, request: StartPlan) -> Event:
-    no = request.refusal
-    if no is not None:
-        return PlanningRefused(Reason(no.code, no.message, no.remedy))
+    if request.refusal is not None:
+        return PlanningRefused(request.refusal)
     if request.observe is None:
         raise ValueError(f"plan {request.plan_id} has nothing to observe and is not refused either")
     return Started(observe_row(plan, request.observe, engine.ids))

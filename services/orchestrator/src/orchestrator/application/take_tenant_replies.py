@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING
 
 from mesh_runtime.logs import get_logger
 from orchestrator.application.rules import Rules
-from orchestrator.domain.ports import Refusal, Reply
+from orchestrator.domain.plan_status import Reply
+from orchestrator.domain.ports import Refusal
 from orchestrator.domain.stores import TenantObservation
 from orchestrator.participants.graph import OBSERVE_TENANT
 

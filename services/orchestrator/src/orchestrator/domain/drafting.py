@@ -10,10 +10,10 @@ from typing import Any
 
 from orchestrator.domain import naming
 from orchestrator.domain.desired import Desired, Difference, desire, difference
+from orchestrator.domain.hr_event import starts_at
 from orchestrator.domain.naming import upn_candidate
 from orchestrator.domain.observed import ObservedUser, TenantFacts, observed_user, provisioned, taken_upns
 from orchestrator.domain.people import Person
-from orchestrator.domain.person import starts_at
 from orchestrator.domain.ports import PlanningRequest, Refusal
 from orchestrator.domain.profile import Placement
 from orchestrator.domain.reservations import Claim, NoName, NoNumbers, NoSeats, Shortage, UpnChoice
@@ -25,7 +25,7 @@ RETRY = "then retry this plan."
 
 @dataclass(frozen=True, slots=True)
 class Draft:
-    """One person ready to reserve for. `kept_number` is the person's own, used or reserved at this site."""
+    """One person ready to reserve for. `kept` is what the person holds already, `manager_id` the known user id."""
 
     request: PlanningRequest
     person: Person

@@ -13,7 +13,7 @@ from datetime import date, datetime
 from typing import Any, Literal
 from uuid import UUID
 
-from orchestrator.domain.person import HrEvent, filter_attributes, starts_at
+from orchestrator.domain.hr_event import HrEvent, filter_attributes, starts_at
 from orchestrator.domain.ports import Refusal
 from orchestrator.domain.profile import Placement, Rulebook
 

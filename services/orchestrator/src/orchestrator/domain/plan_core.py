@@ -47,7 +47,7 @@ NO_LAGS: Mapping[str, float] = {}
 UNFINISHED = frozenset({OperationState.PENDING, OperationState.DISPATCHED, OperationState.WAITING})
 UNSUCCESSFUL = frozenset({OperationState.REFUSED, OperationState.FAILED})
 WITHOUT_SUCCESS = UNSUCCESSFUL | {OperationState.SKIPPED}
-TRIED_AGAIN = frozenset({PlanState.REFUSED, PlanState.COMPENSATED, PlanState.HELD, PlanState.CANCELLED})
+TRIED_AGAIN = PLAN_ENDS - {PlanState.SUCCEEDED}
 
 
 def advance(

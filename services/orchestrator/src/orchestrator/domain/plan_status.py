@@ -136,9 +136,7 @@ class Reply:
     output: Mapping[str, Any] = field(default_factory=dict)
     undo: Mapping[str, Any] | None = None
     error: Mapping[str, Any] | None = None
-    attempts: int = 1
     started_at: datetime | None = None
-    finished_at: datetime | None = None
     request_ids: tuple[str, ...] = ()
 
 

@@ -10,7 +10,7 @@ of the way) and the honest end: a failed undo or an unknown outcome leaves the p
 
 from __future__ import annotations
 
-from orchestrator.domain.plan import OperationState, PlanState, Reason
+from orchestrator.domain.plan import PLAN_ENDS, OperationState, PlanState, Reason
 from orchestrator.domain.plan_status import OperationStatus
 from orchestrator.domain.plan_step import Step, is_unknown, reason_of
 
@@ -19,7 +19,7 @@ OUTCOME_UNKNOWN = "outcome-unknown"
 
 UNDER_WAY = frozenset({OperationState.DISPATCHED, OperationState.COMPENSATING})
 UNDOABLE = frozenset({OperationState.SUCCEEDED, OperationState.REFUSED, OperationState.FAILED})
-DONE_WITH = frozenset({PlanState.SUCCEEDED, PlanState.REFUSED, PlanState.COMPENSATED, PlanState.CANCELLED})
+DONE_WITH = PLAN_ENDS - {PlanState.HELD}
 
 
 def begin_undo(step: Step, cause: Reason) -> None:

@@ -18,33 +18,9 @@ from orchestrator.domain.plan_status import Reply
 if TYPE_CHECKING:
     from sqlalchemy.ext.asyncio import AsyncConnection
 
-__all__ = [
-    "LocalOperations",
-    "LocalRequest",
-    "LocalResult",
-    "Observation",
-    "ObservationRequest",
-    "Planner",
-    "PlanningRequest",
-    "PreviewSource",
-    "PreviewSubject",
-    "Refusal",
-    "Reply",
-    "SettledOperation",
-    "SettledPlan",
-    "Settlement",
-    "StartPlan",
-    "UnplannedReplies",
-]
 
-
-@dataclass(frozen=True, slots=True)
-class Refusal:
-    """A business no before anything was touched: nothing is reserved, the plan ends refused with this reason."""
-
-    code: str
-    message: str
-    remedy: str | None = None
+Refusal = Reason
+"""A business no before anything was touched: nothing is reserved, the plan ends refused with this reason."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,10 +94,8 @@ class SettledOperation:
     """One operation of an ended plan: `changed` is true while its change is still in place."""
 
     key: str
-    name: str
     state: OperationState
     changed: bool
-    params: Mapping[str, Any]
     output: Mapping[str, Any]
 
 

@@ -32,17 +32,15 @@ class Rulebook:
     """One version of a customer's rules with the filters compiled: made once, asked for every person."""
 
     def __init__(self, customer: Customer, version: int) -> None:
-        self.customer = customer
         self.version = version
-        self.sites: Mapping[str, Site] = {site.site: site for site in customer.sites}
-        self.profiles: Mapping[str, Profile] = {profile.profile: profile for profile in customer.profiles}
         self.tenants: Mapping[str, Tenant] = {tenant.tenant_id: tenant for tenant in customer.tenants}
+        profiles = {profile.profile: profile for profile in customer.profiles}
         compiled = {criteria.name: compile_filter(criteria) for criteria in customer.filters}
         self._moves: tuple[tuple[CompiledFilter, Site], ...] = tuple(
             (compiled[site.move], site) for site in customer.sites if site.move is not None
         )
         self._flow_through: tuple[tuple[CompiledFilter, Profile], ...] = tuple(
-            (compiled[row.filter], self.profiles[row.profile]) for row in customer.flow_through
+            (compiled[row.filter], profiles[row.profile]) for row in customer.flow_through
         )
 
     def place(self, attributes: Mapping[str, str]) -> Placement | Refusal:

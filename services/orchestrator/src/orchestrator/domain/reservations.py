@@ -8,7 +8,7 @@ order against one ledger, so two people of a batch never get the same thing. Ref
 """
 
 from collections import deque
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from uuid import UUID
 
@@ -134,8 +134,3 @@ def candidates(local: str, domain: str, occupied: Iterable[int]) -> list[str]:
         if ordinal not in skip:
             names.append(upn_candidate(local, domain, ordinal))
     return names
-
-
-def in_lock_order(claims: Sequence[Claim]) -> list[str]:
-    """Tenant ids whose ledgers a batch must lock, in the one order that everybody uses."""
-    return sorted({claim.tenant_id for claim in claims})

@@ -13,6 +13,7 @@ from typing import Any
 SPREAD_SHARE = 0.2
 LEARNED_SHARE = 0.6
 LAG_WEIGHT = 0.3
+"""How much the newest lag counts in the weighted mean that the rows keep."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,11 +73,6 @@ def poll_seconds(wait: Wait, polls: int, seed: int) -> float:
     """Pause after the `polls`-th poll that was not ready (1-based)."""
     first = max(wait.first_seconds, 0.05)
     return _grown(first, wait.factor, wait.cap_seconds, polls - 1) * _spread(seed, polls)
-
-
-def weighted_mean(mean: float | None, sample: float) -> float:
-    """The next exponentially weighted mean; the first sample is the mean."""
-    return sample if mean is None else mean + LAG_WEIGHT * (sample - mean)
 
 
 def _grown(first: float, factor: float, cap: float, steps: int) -> float:

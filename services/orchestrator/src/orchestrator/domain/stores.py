@@ -12,10 +12,10 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any, Protocol
 from uuid import UUID
 
+from orchestrator.domain.hr_event import HrEvent
 from orchestrator.domain.numbers import FreeNumber
 from orchestrator.domain.observed import TenantFacts
 from orchestrator.domain.people import Person, Standing
-from orchestrator.domain.person import HrEvent
 from orchestrator.domain.plan import Reason
 from orchestrator.domain.ports import Refusal, StartPlan
 from orchestrator.domain.profile import Rulebook

@@ -5,7 +5,7 @@ Owns the shapes between the database and the API. Refuses to decide anything.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import date, datetime
 from typing import TYPE_CHECKING, Any, Protocol
@@ -86,7 +86,6 @@ class PersonView:
     user_id: str | None
     number: str | None
     desired: Mapping[str, Any] | None
-    provisioned: Mapping[str, Any] | None
     observed: Mapping[str, Any] | None
     observed_at: datetime | None
     created_at: datetime
@@ -103,8 +102,6 @@ class Views(Protocol):
     async def document(self, tx: AsyncConnection, customer: CustomerView) -> Mapping[str, Any]:
         """The current configuration, without secrets."""
         ...
-
-    async def tenants(self, tx: AsyncConnection, customer: str) -> Sequence[TenantRow]: ...
 
     async def tenant(self, tx: AsyncConnection, tenant_id: str) -> TenantRow | None: ...
 

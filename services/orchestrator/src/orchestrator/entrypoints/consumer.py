@@ -13,7 +13,7 @@ from orchestrator.application import PlanEngine, Rules, take_credential_news, ta
 from orchestrator.entrypoints.hr_door import take_messages
 
 NAME = wire.CONSUMER
-TOPICS = (wire.HR_TOPIC, wire.REPLIES_TOPIC, wire.CERTIFICATES_TOPIC)
+TOPICS = (wire.HR_TOPIC, wire_plans.REPLIES_TOPIC, wire.CERTIFICATES_TOPIC)
 
 
 def handlers(rules: Rules, engine: PlanEngine) -> Mapping[str, Handler]:

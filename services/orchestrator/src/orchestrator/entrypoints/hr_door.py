@@ -4,7 +4,7 @@ Owns which bad events cost only themselves. Refuses decisions about people: thos
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from uuid import UUID
 
 from sqlalchemy.ext.asyncio import AsyncConnection
@@ -19,7 +19,7 @@ from mesh_messaging.records import RawRecord
 from mesh_runtime.errors import InvalidInput
 from orchestrator import wire
 from orchestrator.application import Reception, Rules, customer_unknown, known_customers, receive_hr_events
-from orchestrator.domain.person import HrEvent
+from orchestrator.domain.hr_event import HrEvent
 from orchestrator.domain.ports import Refusal
 
 ACCEPTED, DUPLICATE, DEAD_LETTERED = "accepted", "duplicate", "dead-lettered"
@@ -88,7 +88,7 @@ async def take_messages(rules: Rules, tx: AsyncConnection, messages: Sequence[In
             bad.append((message, _rejected(reception.rejection)))
     if bad and len(messages) == 1:
         raise bad[0][1]
-    letters = [NewDeadLetter(_record(message), classify(error), 1, admitted=True) for message, error in bad]
+    letters = [NewDeadLetter(_record(message), _failure(error), 1, admitted=True) for message, error in bad]
     await put_many(tx, wire.CONSUMER, letters, ids=rules.ids, clock=rules.clock)
 
 
@@ -116,7 +116,8 @@ async def _give_up(rules: Rules, tx: AsyncConnection, bad: dict[int, Bad]) -> di
 
 
 def _failure(error: InvalidInput) -> Failure:
-    return Failure("permanent", error.code, error.message, error.code)
+    """Most of these are never raised, so their code says better than a place which of them belong together."""
+    return replace(classify(error), fingerprint=error.code)
 
 
 def _http_record(bad: Bad) -> RawRecord:

@@ -48,7 +48,7 @@ def router(db: Database, rules: Rules, views: Views, seal: Seal) -> APIRouter:
     """Routes under `/customers`; scopes mesh.read, mesh.write, mesh.admin."""
     routes = APIRouter(prefix="/customers", tags=["customers"])
     _applying(routes, db, rules, seal)
-    _configuration(routes, db, views)
+    _configuration(routes, db, rules, views)
     _inventory(routes, db, rules, views)
     _tests(routes, db, rules)
     return routes
@@ -85,7 +85,7 @@ def _applying(routes: APIRouter, db: Database, rules: Rules, seal: Seal) -> None
         )
 
 
-def _configuration(routes: APIRouter, db: Database, views: Views) -> None:
+def _configuration(routes: APIRouter, db: Database, rules: Rules, views: Views) -> None:
     @routes.get("", summary="List customers")
     async def list_customers(
         _reader: Reader, after: After = None, limit: Limit = LIMIT_DEFAULT
@@ -103,7 +103,7 @@ def _configuration(routes: APIRouter, db: Database, views: Views) -> None:
         async with db.read() as tx:
             found = await _customer(views, tx, customer)
             document = await views.document(tx, found)
-            tenants = await views.tenants(tx, customer)
+            tenants = await rules.inventory.tenants(tx, customer)
         return CustomerModel(**asdict(found), document=dict(document), tenants=[tenant_model(row) for row in tenants])
 
     @routes.get("/{customer}/history", summary="List the versions of a customer's configuration, newest first")

@@ -18,18 +18,10 @@ from orchestrator.application import PersonShown, list_plans, show_person
 from orchestrator.domain.plan_ports import PlanFilter, PlanReadings
 from orchestrator.domain.views import PersonView, Views
 from orchestrator.entrypoints.parameters import CustomerPath, EmployeePath, NameQuery, text_key
-from orchestrator.entrypoints.plan_models import PlanView, plan_view
+from orchestrator.entrypoints.plan_models import PlanView, ReasonView, plan_view
 
 Reader = Annotated[Principal, Depends(require("mesh.read"))]
 PLANS_SHOWN_MAX = 20
-
-
-class ReasonModel(BaseModel):
-    """Why a person is not provisioned, in an admin's words."""
-
-    code: str
-    message: str
-    remedy: str | None = None
 
 
 class PersonSummary(BaseModel):
@@ -43,7 +35,7 @@ class PersonSummary(BaseModel):
         description="waiting (for the tenant), scheduled, planning, provisioning, provisioned, refused, compensated, "
         "held or cancelled"
     )
-    reason: ReasonModel | None
+    reason: ReasonView | None = Field(description="Why the person is not provisioned")
     site: str | None
     profile: str | None
     tenant_id: str | None

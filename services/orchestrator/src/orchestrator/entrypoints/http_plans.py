@@ -25,6 +25,7 @@ from orchestrator.application.show_plan import show_operations, show_plan
 from orchestrator.domain.plan import PlanState
 from orchestrator.domain.plan_ports import PlanFilter, PlanReadings
 from orchestrator.domain.ports import PreviewSource
+from orchestrator.entrypoints.parameters import NameQuery
 from orchestrator.entrypoints.plan_models import (
     OperationView,
     PlanView,
@@ -84,9 +85,9 @@ def _reading(made: APIRouter, doors: PlanDoors) -> None:
     @made.get("", summary="List plans, newest first")
     async def list_(
         _caller: Reader,
-        customer: Annotated[str | None, Query(max_length=100, description="Only this customer's")] = None,
+        customer: NameQuery = None,
         state: Annotated[PlanState | None, Query(description="Only plans in this state")] = None,
-        employee_id: Annotated[str | None, Query(max_length=100, description="Only this person's")] = None,
+        employee_id: NameQuery = None,
         after: After = None,
         limit: Limit = LIMIT_DEFAULT,
     ) -> Page[PlanView]:

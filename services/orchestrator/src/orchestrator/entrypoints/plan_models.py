@@ -17,7 +17,6 @@ from orchestrator.application.preview_plan import PlanPreview
 from orchestrator.domain.plan import Lane, Operation, OperationState, PlanState, Reason
 from orchestrator.domain.plan_ports import PlanSummary
 from orchestrator.domain.plan_status import Json, OperationStatus
-from orchestrator.domain.ports import Refusal
 
 
 class ReasonView(BaseModel):
@@ -235,7 +234,7 @@ def _preview_operation(operation: Operation) -> PreviewOperation:
     )
 
 
-def _reason(reason: Reason | Refusal | None) -> ReasonView | None:
+def _reason(reason: Reason | None) -> ReasonView | None:
     if reason is None:
         return None
     return ReasonView(code=reason.code, message=reason.message, remedy=reason.remedy)

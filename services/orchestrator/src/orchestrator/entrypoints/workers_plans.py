@@ -13,6 +13,7 @@ from datetime import datetime, timedelta
 from mesh_runtime.db import Database
 from mesh_runtime.errors import MeshError
 from mesh_runtime.logs import get_logger
+from mesh_runtime.roles import pause
 from orchestrator.application.fire_timers import fire_timers
 from orchestrator.application.plan_engine import PlanEngine
 
@@ -72,8 +73,7 @@ class PlanTimers:
             if seconds <= 0 or self._stopping:
                 return
             self._woken.clear()
-            with suppress(TimeoutError):
-                await asyncio.wait_for(self._woken.wait(), min(seconds, self._poll_seconds))
+            await pause(self._woken, min(seconds, self._poll_seconds))
 
     async def _wake_at(self, stop: asyncio.Event) -> None:
         await stop.wait()

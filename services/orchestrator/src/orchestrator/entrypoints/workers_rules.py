@@ -4,11 +4,11 @@ Owns waking and pacing. Refuses decisions. Woken by the database when a tenant c
 """
 
 import asyncio
-from contextlib import suppress
 
 from mesh_runtime.db import Database
 from mesh_runtime.errors import MeshError
 from mesh_runtime.logs import get_logger
+from mesh_runtime.roles import pause
 from orchestrator.application import Rules, observe_tenants, start_waiting_people
 
 POLL_SECONDS = 5.0
@@ -35,8 +35,7 @@ class RulesWorker:
                 while not stop.is_set():
                     wake.clear()
                     await self._work(stop)
-                    with suppress(TimeoutError):
-                        await asyncio.wait_for(wake.wait(), POLL_SECONDS)
+                    await pause(wake, POLL_SECONDS)
         finally:
             stopping.cancel()
 
@@ -48,8 +47,7 @@ class RulesWorker:
             if not error.retryable:
                 raise
             _log.warning("workers.database_away", reason=error.message)
-            with suppress(TimeoutError):
-                await asyncio.wait_for(stop.wait(), BACKOFF_SECONDS)
+            await pause(stop, BACKOFF_SECONDS)
 
     async def _step(self) -> int:
         """One batch of each kind; 0 when there is nothing left to do now."""

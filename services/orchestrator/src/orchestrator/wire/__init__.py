@@ -1,11 +1,11 @@
-"""Messages the rules consume and publish: HR events in, credential events in, commands that belong to no plan out.
+"""Messages the rules consume and publish: HR events and credential events in, commands to cert-manager out.
 
 Owns the mapping between the wire (contracts/) and the domain. Refuses to be strict about what it does not need: unknown
 fields of an event are kept and ignored.
 """
 
 from collections.abc import Mapping, Sequence
-from datetime import UTC, date, datetime
+from datetime import date, datetime
 from typing import Annotated, Any
 
 import orjson
@@ -13,16 +13,13 @@ from pydantic import BaseModel, ConfigDict, Field, StringConstraints, Validation
 
 from mesh_messaging.envelope import CloudEvent
 from mesh_runtime.errors import InvalidInput
-from orchestrator.domain.person import HrEvent
+from orchestrator.domain.hr_event import HrEvent
 from orchestrator.domain.stores import CredentialNews, CredentialOrder
 
-SOURCE = "/orchestrator"
 CONSUMER = "orchestrator"
 
 HR_TOPIC = "ucmesh.hr.lifecycle.v1"
-REPLIES_TOPIC = "ucmesh.orchestrator.replies.v1"
 CERTIFICATES_TOPIC = "ucmesh.certificates.v1"
-GRAPH_COMMANDS_TOPIC = "ucmesh.graph.commands.v1"
 CERTS_COMMANDS_TOPIC = "ucmesh.certs.commands.v1"
 
 PERSON_JOINED = "ucmesh.hr.person.v1.joined"
@@ -31,7 +28,6 @@ HR_KINDS = {PERSON_JOINED: "joined", PERSON_CHANGED: "changed"}
 CREDENTIAL_ENSURE = "ucmesh.certs.credential.v1.ensure"
 CREDENTIAL_ACTIVATED = "ucmesh.certs.credential.v1.activated"
 CREDENTIAL_FAILED = "ucmesh.certs.credential.v1.failed"
-GRAPH_EXECUTE = "ucmesh.graph.operation.v1.execute"
 
 SEQUENCE_MAX = 2**63 - 1
 EARLIEST, LATEST = date(1900, 1, 1), date(2200, 1, 1)
@@ -166,22 +162,6 @@ def ensure_credential(order: CredentialOrder) -> dict[str, Any]:
         "cloud": order.cloud,
         "bootstrap_secret": order.sealed_secret,
         "policy": {"key_bits": 2048, "validity_days": 365},
-    }
-
-
-def observe_tenant(tenant_id: str, *, operation_id: str, operation: str, deadline: datetime) -> Mapping[str, Any]:
-    """Data of `ucmesh.graph.operation.v1.execute` for a read that belongs to no plan."""
-    return {
-        "operation_id": operation_id,
-        "operation": operation,
-        "version": 1,
-        "tenant_id": tenant_id,
-        "target": tenant_id,
-        "params": {},
-        "deadline": deadline.astimezone(UTC).isoformat().replace("+00:00", "Z"),
-        "reply_to": REPLIES_TOPIC,
-        "plan_id": None,
-        "lane": "normal",
     }
 
 

@@ -12,7 +12,7 @@ import orjson
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from orchestrator.adapters.db.people import dump
+from orchestrator.adapters.db.documents import dump
 from orchestrator.domain.configuration import Change, StoredConfiguration
 from orchestrator.domain.profile import Rulebook
 from orchestrator.wire.customer import from_rows

@@ -4,10 +4,10 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
-import orjson
 from sqlalchemy import Row, text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from orchestrator.adapters.db.documents import columns_of
 from orchestrator.domain.configuration import TenantRow
 from orchestrator.domain.customer import Tenant
 from orchestrator.domain.numbers import NumberRange
@@ -152,8 +152,4 @@ _JSON = ("reason", "capabilities", "observation")
 
 def tenant_row(row: Row[Any]) -> TenantRow:
     """A row of TENANT_COLUMNS."""
-    columns = dict(row._mapping)
-    for name in _JSON:
-        if columns[name] is not None:
-            columns[name] = orjson.loads(columns[name])
-    return _make_tenant(**columns)
+    return _make_tenant(**columns_of(row, _JSON))

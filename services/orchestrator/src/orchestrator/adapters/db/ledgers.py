@@ -159,12 +159,7 @@ class DatabaseLedgers:
         if not wanted:
             return {}
         rows = await tx.execute(sql.POOLS, {"tenant_ids": [t for t, _ in wanted], "sku_ids": [s for _, s in wanted]})
-        return {
-            (row.tenant_id, row.sku_id): SeatPool(
-                row.sku_id, row.part_number, row.capability_status, row.enabled, row.warning, row.consumed, row.held
-            )
-            for row in rows
-        }
+        return {(row.tenant_id, row.sku_id): pool_of(row) for row in rows}
 
     async def _free(self, tx: AsyncConnection, wanted: Counter[Pair]) -> dict[Pair, deque[FreeNumber]]:
         if not wanted:
@@ -224,6 +219,13 @@ class DatabaseLedgers:
                     "plan_id": [claim.plan_id for claim, _ in seats],
                 },
             )
+
+
+def pool_of(row: Any) -> SeatPool:
+    """A row of seat_pool with the seats held in it counted."""
+    return SeatPool(
+        row.sku_id, row.part_number, row.capability_status, row.enabled, row.warning, row.consumed, row.held
+    )
 
 
 def _number(row: Any) -> tuple[FreeNumber | None, str | None, bool]:

@@ -11,9 +11,9 @@ from sqlalchemy import Row
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from orchestrator.adapters.db import people_sql as sql
+from orchestrator.adapters.db.documents import columns_of, dump, dump_reason
+from orchestrator.domain.hr_event import HrEvent
 from orchestrator.domain.people import Person, Standing
-from orchestrator.domain.person import HrEvent
-from orchestrator.domain.ports import Refusal
 from orchestrator.domain.stores import PersonKey, Settled
 
 
@@ -147,7 +147,7 @@ class DatabasePeople:
                 "person_id": [each.person_id for each in settled],
                 "plan_id": [each.plan_id for each in settled],
                 "status": [each.status for each in settled],
-                "refusal": [dump_refusal(each.refusal) for each in settled],
+                "refusal": [dump_reason(each.refusal) for each in settled],
                 "user_id": [each.user_id for each in settled],
                 "proved": [each.proved for each in settled],
                 "observed": [None if each.observed is None else dump(each.observed) for each in settled],
@@ -156,30 +156,10 @@ class DatabasePeople:
         return [_person(row) for row in rows]
 
 
-def dump(value: Any) -> str:
-    """JSON text for a jsonb column. PostgreSQL cannot hold NUL, which no name or setting needs."""
-    text = orjson.dumps(value)
-    return (orjson.dumps(_without_nul(value)) if b"\\u0000" in text else text).decode()
-
-
-def _without_nul(value: Any) -> Any:
-    if isinstance(value, str):
-        return value.replace("\x00", "")
-    if isinstance(value, Mapping):
-        return {_without_nul(key): _without_nul(inner) for key, inner in value.items()}
-    return [_without_nul(inner) for inner in value] if isinstance(value, list | tuple) else value
-
-
-def dump_refusal(refusal: Refusal | None) -> str | None:
-    if refusal is None:
-        return None
-    return dump({"code": refusal.code, "message": refusal.message, "remedy": refusal.remedy})
-
-
 def _standings(standings: Sequence[Standing]) -> dict[str, Any]:
     return {
         "status": [standing.status for standing in standings],
-        "refusal": [dump_refusal(standing.refusal) for standing in standings],
+        "refusal": [dump_reason(standing.refusal) for standing in standings],
         "site": [standing.site for standing in standings],
         "profile": [standing.profile for standing in standings],
         "tenant_id": [standing.tenant_id for standing in standings],
@@ -210,8 +190,4 @@ _JSON = ("facts", "provisioned")
 
 
 def _person(row: Row[Any]) -> Person:
-    columns = dict(row._mapping)
-    for name in _JSON:
-        if columns[name] is not None:
-            columns[name] = orjson.loads(columns[name])
-    return _make_person(**columns)
+    return _make_person(**columns_of(row, _JSON))

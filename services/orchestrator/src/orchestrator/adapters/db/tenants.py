@@ -12,7 +12,7 @@ import orjson
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from orchestrator.adapters.db import tenants_sql as sql
-from orchestrator.adapters.db.people import dump, dump_refusal
+from orchestrator.adapters.db.documents import dump, dump_reason
 from orchestrator.domain.observed import Sku, TenantFacts
 from orchestrator.domain.ports import Refusal
 from orchestrator.domain.stores import CredentialNews, TenantObservation
@@ -120,7 +120,7 @@ class DatabaseTenants:
                     "now": now,
                     "again_at": again_at,
                     "tenant_ids": list(failures),
-                    "reasons": [dump_refusal(reason) for reason in failures.values()],
+                    "reasons": [dump_reason(reason) for reason in failures.values()],
                 },
             )
 

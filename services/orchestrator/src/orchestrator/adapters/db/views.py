@@ -1,6 +1,6 @@
 """Reads for the API (port `Views`): every list pages by key, numbers in their numeric order."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import orjson
@@ -8,7 +8,9 @@ from sqlalchemy import Row, text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from orchestrator.adapters.db.customers import CURRENT_ROWS
+from orchestrator.adapters.db.documents import columns_of
 from orchestrator.adapters.db.inventory import TENANT_COLUMNS, tenant_row
+from orchestrator.adapters.db.ledgers import pool_of
 from orchestrator.domain.configuration import TenantRow
 from orchestrator.domain.views import CustomerView, HistoryView, NumberView, PersonView, SeatView
 from orchestrator.wire.customer import from_rows
@@ -24,7 +26,6 @@ WHERE customer = :customer
   AND (CAST(:version AS bigint) IS NULL OR (-version, kind, name) > (-CAST(:version AS bigint), :kind, :name))
 ORDER BY version DESC, kind, name LIMIT :limit
 """)
-_TENANTS = text(f"SELECT {TENANT_COLUMNS} FROM tenant WHERE customer = :customer ORDER BY tenant_id")
 _TENANT = text(f"SELECT {TENANT_COLUMNS} FROM tenant WHERE tenant_id = :tenant_id")
 _NUMBERS = text("""
 SELECT n.number, n.site, n.type, n.location_id, n.status, n.listed, p.employee_id, n.plan_id, n.note,
@@ -36,9 +37,8 @@ WHERE n.customer = :customer AND (CAST(:site AS text) IS NULL OR n.site = :site)
 ORDER BY length(n.number), n.number LIMIT :limit
 """)
 _SEATS = text("""
-SELECT s.tenant_id, s.sku_id, s.part_number, s.capability_status,
-       CASE WHEN s.capability_status IN ('Enabled', 'Warning') THEN s.enabled + s.warning ELSE 0 END AS total,
-       s.consumed, h.held, s.observed_at
+SELECT s.tenant_id, s.sku_id, s.part_number, s.capability_status, s.enabled, s.warning, s.consumed, h.held,
+       s.observed_at
 FROM seat_pool s JOIN tenant t USING (tenant_id)
 CROSS JOIN LATERAL (
     SELECT count(*) AS held FROM seat_hold h WHERE h.tenant_id = s.tenant_id AND h.sku_id = s.sku_id
@@ -52,7 +52,7 @@ p.refusal::text AS refusal, p.site, p.profile, p.tenant_id, p.plan_id, p.upn, p.
 (
     SELECT n.number FROM number n WHERE n.person_id = p.person_id ORDER BY n.status = 'used' DESC, n.number LIMIT 1
 ) AS number,
-p.desired::text AS desired, p.provisioned::text AS provisioned, p.observed::text AS observed, p.observed_at,
+p.desired::text AS desired, p.observed::text AS observed, p.observed_at,
 p.created_at, p.updated_at
 """
 _PEOPLE = text(f"""
@@ -66,7 +66,7 @@ ORDER BY p.customer, p.employee_id LIMIT :limit
 _PERSON = text(f"SELECT {_PERSON_COLUMNS} FROM person p WHERE p.customer = :customer AND p.employee_id = :employee_id")
 
 _make_person: Callable[..., PersonView] = PersonView
-_PERSON_JSON = ("facts", "refusal", "desired", "provisioned", "observed")
+_PERSON_JSON = ("facts", "refusal", "desired", "observed")
 
 
 class DatabaseViews:
@@ -84,9 +84,6 @@ class DatabaseViews:
         if not rows:
             return {"customer": customer.customer, "name": customer.name}
         return from_rows(customer.customer, customer.name, rows).model_dump(mode="json", by_alias=True)
-
-    async def tenants(self, tx: AsyncConnection, customer: str) -> Sequence[TenantRow]:
-        return [tenant_row(row) for row in await tx.execute(_TENANTS, {"customer": customer})]
 
     async def tenant(self, tx: AsyncConnection, tenant_id: str) -> TenantRow | None:
         row = (await tx.execute(_TENANT, {"tenant_id": tenant_id})).one_or_none()
@@ -123,20 +120,7 @@ class DatabaseViews:
         rows = await tx.execute(
             _SEATS, {"customer": customer, "tenant_id": tenant_id, "sku_id": sku_id, "limit": limit}
         )
-        return [
-            SeatView(
-                tenant_id=row.tenant_id,
-                sku_id=row.sku_id,
-                part_number=row.part_number,
-                capability_status=row.capability_status,
-                total=row.total,
-                consumed=row.consumed,
-                held=row.held,
-                available=max(row.total - row.consumed - row.held, 0),
-                observed_at=row.observed_at,
-            )
-            for row in rows
-        ]
+        return [_seats(row) for row in rows]
 
     async def people(
         self,
@@ -177,9 +161,20 @@ def _history(row: Row[Any]) -> HistoryView:
     )
 
 
+def _seats(row: Row[Any]) -> SeatView:
+    pool = pool_of(row)
+    return SeatView(
+        tenant_id=row.tenant_id,
+        sku_id=pool.sku_id,
+        part_number=pool.part_number,
+        capability_status=pool.capability_status,
+        total=pool.total,
+        consumed=pool.consumed,
+        held=pool.held,
+        available=max(pool.available, 0),
+        observed_at=row.observed_at,
+    )
+
+
 def _person(row: Row[Any]) -> PersonView:
-    columns = dict(row._mapping)
-    for name in _PERSON_JSON:
-        if columns[name] is not None:
-            columns[name] = orjson.loads(columns[name])
-    return _make_person(**columns)
+    return _make_person(**columns_of(row, _PERSON_JSON))
