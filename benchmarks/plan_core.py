@@ -22,13 +22,13 @@ import resource
 import statistics
 import tempfile
 import time
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 from uuid import UUID
 
 import uvloop
+from planning.stand_ins import OBSERVE, TENANT, Rules, answer, plan_of
 from sqlalchemy import text
 
 from mesh_messaging.testing import drain_outbox
@@ -37,91 +37,20 @@ from mesh_runtime.clock import SystemClock, Uuid7Ids
 from mesh_runtime.db import Database
 from orchestrator.adapters.db.plan_rows import DatabasePlanRows
 from orchestrator.adapters.plan_messages import OutboxPlanMessages
+from orchestrator.application.carried_plan import observe_row, planned_rows
 from orchestrator.application.plan_engine import PlanEngine
 from orchestrator.application.start_plans import start_plans
 from orchestrator.application.take_replies import take_replies
-from orchestrator.domain.plan import Operation, Plan, PlanBuilder, PlanState, ref
+from orchestrator.domain.plan import PlanState
 from orchestrator.domain.plan_core import advance
 from orchestrator.domain.plan_status import Event, OperationStatus, Planned, PlanStatus, Reply, Started
-from orchestrator.domain.ports import (
-    LocalRequest,
-    LocalResult,
-    Observation,
-    ObservationRequest,
-    PlanningRequest,
-    SettledPlan,
-    StartPlan,
-)
+from orchestrator.domain.ports import PlanningRequest, StartPlan
 from ucmesh_embedded.places import Places
 from ucmesh_embedded.postgres import PostgresServer, PostgresSettings
 
 ROOT = Path(__file__).resolve().parents[1]
-TENANT = "8d2f6c1e-3b7a-4c55-9f1e-2a6d0c4b7e11"
 START_SIZE = 500
 SINGLE_COUNT = 200
-
-
-def joiner() -> list[Operation]:
-    """user -> licence, group, manager; licence -> mailbox, number, two policies; a proof of all."""
-    user = ref("user", "id")
-
-    def step(key: str, *needs: str, target: Any = "graph", **fields: Any) -> Operation:
-        params = {"user_id": user} if needs else {"attributes": {"displayName": "Zoë Müller", "usageLocation": "CH"}}
-        return Operation(
-            key, target, f"bench.{key}", params, "zoe.mueller@northwind.example", key, depends_on=needs, **fields
-        )
-
-    return [
-        step("user"),
-        step("licence", "user"),
-        step("group", "user"),
-        step("manager", "user", failure="continue"),
-        step("mailbox", "licence", target="pwsh"),
-        step("number", "licence", target="pwsh"),
-        step("policy", "licence", target="pwsh"),
-        step("proof", "group", "manager", "mailbox", "number", "policy", expect={"id": user}),
-    ]
-
-
-OPERATIONS = joiner()
-
-
-class Rules:
-    """The rules' side at no cost."""
-
-    async def build(self, _tx: Any, requests: Sequence[PlanningRequest]) -> Mapping[UUID, Plan]:
-        return {request.plan_id: self._plan(request) for request in requests}
-
-    def _plan(self, request: PlanningRequest) -> Plan:
-        builder = PlanBuilder(
-            plan_id=request.plan_id,
-            customer="northwind",
-            tenant_id=TENANT,
-            employee_id="NW-1",
-            person_id=request.person_id,
-        )
-        builder.add_all(OPERATIONS)
-        return builder.build()
-
-    async def observe(self, _tx: Any, _requests: Sequence[ObservationRequest]) -> Mapping[UUID, Observation]:
-        return {}
-
-    async def settle(self, _tx: Any, _settled: Sequence[SettledPlan]) -> None:
-        return None
-
-    async def resolve(self, _tx: Any, _requests: Sequence[LocalRequest]) -> Mapping[UUID, LocalResult]:
-        return {}
-
-    async def take(self, _tx: Any, _replies: Sequence[Reply]) -> None:
-        return None
-
-
-def answer(operation_id: UUID, plan_id: UUID, name: str) -> Reply:
-    undo = {"operation": f"undo.{name}", "version": 1, "params": {"user_id": "u"}}
-    output = {"id": "b7d9a0e2-9c1d-4a7b-8c56-1d2e3f405162"}
-    return Reply(
-        operation_id, plan_id, TENANT, name, "succeeded", changed=True, output=output, undo=undo, request_ids=("r",)
-    )
 
 
 def core_rate(plans: int) -> float:
@@ -132,8 +61,8 @@ def core_rate(plans: int) -> float:
         now = clock.now()
         plan = PlanStatus(ids.new(), ids.new(), "c", TENANT, "e", "joiner", "bulk", PlanState.OBSERVING, now)
         rows: dict[UUID, OperationStatus] = {}
-        observe = Operation("observe", "graph", "user.observe", {}, "zoe")
-        waiting: list[Event] = [Started(_row(ids, plan, observe, 0))]
+        planned = plan_of(PlanningRequest(plan.plan_id, plan.person_id, {}))
+        waiting: list[Event] = [Started(observe_row(plan, OBSERVE, ids))]
         while waiting:
             began = time.perf_counter()
             made = advance(plan, list(rows.values()), [waiting.pop(0)], now)
@@ -143,23 +72,9 @@ def core_rate(plans: int) -> float:
             rows.update({row.id: row for row in made.operations})
             waiting += [answer(command.operation_id, plan.plan_id, command.name) for command in made.commands]
             if made.observed is not None:
-                waiting.append(Planned(tuple(_row(ids, plan, each, n) for n, each in enumerate(OPERATIONS, 1))))
+                waiting.append(Planned(planned_rows(plan, planned, ids)))
         assert plan.state is PlanState.SUCCEEDED
     return transitions / spent
-
-
-def _row(ids: Uuid7Ids, plan: PlanStatus, operation: Operation, position: int) -> OperationStatus:
-    return OperationStatus(
-        ids.new(),
-        plan.plan_id,
-        1,
-        position,
-        operation.key,
-        operation.target,
-        operation.failure,
-        operation.depends_on,
-        operation,
-    )
 
 
 @dataclass(slots=True)
@@ -173,14 +88,7 @@ class Bench:
         started: list[UUID] = []
         for _ in range(0, count, START_SIZE):
             requests = [
-                StartPlan(
-                    ids.new(),
-                    ids.new(),
-                    "northwind",
-                    TENANT,
-                    "NW-1",
-                    Operation("observe", "graph", "user.observe", {}, "z"),
-                )
+                StartPlan(ids.new(), ids.new(), "northwind", TENANT, "NW-1", OBSERVE)
                 for _ in range(min(START_SIZE, count - len(started)))
             ]
             async with self.db.transaction() as tx:
