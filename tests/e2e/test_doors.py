@@ -9,6 +9,7 @@ import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes
 
+from mesh_runtime.paging import encode_cursor
 from support.joiners import NORTHWIND, Office, cloudevent
 
 pytestmark = [pytest.mark.kafka, pytest.mark.postgres, pytest.mark.timeout(300)]
@@ -127,7 +128,25 @@ def test_lists_page_by_key(office: Office) -> None:
         if after is None:
             break
     assert len(seen) == len(set(seen)) >= 3
-    assert office.api.get("/plans", params={"after": "garbage"}).status_code in (400, 422)
+
+
+@pytest.mark.parametrize("after", ["garbage", encode_cursor(7)])
+@pytest.mark.parametrize(
+    ("service", "path"),
+    [
+        ("orchestrator", "/plans"),
+        ("orchestrator", "/people"),
+        ("orchestrator", "/customers"),
+        ("cert-manager", "/certificates"),
+        ("graph-adapter", "/operations"),
+        ("pwsh-gateway", "/sessions"),
+        ("pwsh-gateway", "/executions"),
+        ("orchestrator", "/dead-letters"),
+    ],
+)
+def test_a_cursor_that_is_not_of_this_list_is_refused(office: Office, service: str, path: str, after: str) -> None:
+    answer = office.mesh.client(service).get(path, params={"after": after})
+    assert answer.status_code == 422, answer.text
 
 
 def test_the_public_part_of_a_certificate_can_be_downloaded_and_nothing_else(office: Office) -> None:

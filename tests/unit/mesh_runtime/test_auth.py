@@ -12,7 +12,7 @@ import pytest
 from joserfc import jwk
 
 from mesh_runtime import issuer as issuer_module
-from mesh_runtime.auth import TokenVerifier
+from mesh_runtime.auth import ClientCredentials, TokenVerifier
 from mesh_runtime.clock import ManualClock
 from mesh_runtime.errors import Unauthenticated, Unavailable
 from mesh_runtime.testing import MemoryIssuer
@@ -219,3 +219,39 @@ async def test_unusable_published_keys_are_skipped(issuer, verifier):
 def test_an_issuer_on_plain_http_is_refused():
     with pytest.raises(ValueError, match="https"):
         TokenVerifier("http://issuer.example", "ucmesh")
+
+
+@pytest.mark.parametrize("methods", [None, ["client_secret_basic"], ["client_secret_post"]])
+async def test_our_own_token_is_fetched_once_and_accepted_by_a_verifier(issuer, verifier, clock, methods):
+    issuer.auth_methods = methods
+    issuer.clients["svc"] = "s3cret&="
+    credentials = ClientCredentials(issuer.url, "svc", "s3cret&=", scope="mesh.read", http=issuer.client(), clock=clock)
+    tokens = await asyncio.gather(*(credentials.token() for _ in range(10)))
+    assert len(set(tokens)) == 1
+    assert issuer.requests.count("/token") == 1
+    assert (await verifier.verify(tokens[0])).scopes == {"mesh.read"}
+    clock.advance(issuer.expires_in_seconds - 60)
+    await credentials.token()
+    assert issuer.requests.count("/token") == 2
+
+
+async def test_wrong_client_credentials_say_who_must_act(issuer, clock):
+    credentials = ClientCredentials(issuer.url, "svc", "hunter2", http=issuer.client(), clock=clock)
+    with pytest.raises(Unauthenticated) as caught:
+        await credentials.token()
+    assert caught.value.code == "client-refused"
+    assert caught.value.remedy
+    assert "hunter2" not in f"{caught.value} {caught.value.detail} {credentials.__dict__}"
+
+
+@pytest.mark.parametrize("answer", [httpx.Response(502), httpx.Response(200, json={}), httpx.Response(200, text="x")])
+async def test_a_token_endpoint_that_is_not_well_is_unavailable(issuer, answer):
+    def respond(request: httpx.Request) -> httpx.Response:
+        return httpx.Response(200, json=issuer.metadata()) if "well-known" in request.url.path else answer
+
+    client = httpx.AsyncClient(transport=httpx.MockTransport(respond))
+    with pytest.raises(Unavailable):
+        await ClientCredentials(issuer.url, "svc", "x", http=client).token()
+    issuer.down = True
+    with pytest.raises(Unavailable):
+        await ClientCredentials(issuer.url, "svc", "x", http=issuer.client()).token()

@@ -65,10 +65,15 @@ def test_any_bytes_are_at_worst_invalid_input(garbage):
             OLD.open(value, context="c")
 
 
-def test_a_value_under_an_older_key_still_opens_and_new_ones_are_under_the_active_key():
-    assert BOTH.open(OLD.seal(b"secret", context="c"), context="c") == b"secret"
+def test_resealing_moves_to_the_active_key_and_leaves_current_ones_alone():
+    sealed = OLD.seal(b"secret", context="c")
+    assert BOTH.is_stale(sealed)
+    moved = BOTH.reseal(sealed, context="c")
+    assert not BOTH.is_stale(moved)
+    assert BOTH.open(moved, context="c") == b"secret"
+    assert BOTH.reseal(moved, context="c") is moved
     with pytest.raises(InvalidInput):
-        OLD.open(BOTH.seal(b"secret", context="c"), context="c")
+        BOTH.reseal(sealed, context="other")
 
 
 def test_keys_are_checked_when_given():

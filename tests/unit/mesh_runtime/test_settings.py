@@ -104,7 +104,8 @@ def test_secrets_may_come_from_a_folder_of_files(environment, tmp_path):
     ("given", "needed"),
     [
         ({"KAFKA_SECURITY_PROTOCOL": "SASL_SSL", "KAFKA_SASL_MECHANISM": "PLAIN"}, "KAFKA_SASL_USERNAME"),
-        ({"KAFKA_SECURITY_PROTOCOL": "SASL_SSL", "KAFKA_SASL_PASSWORD": "hunter2"}, "KAFKA_SASL_MECHANISM"),
+        ({"CLIENT_ID": "x"}, "CLIENT_SECRET"),
+        ({"CLIENT_SECRET": "hunter2"}, "CLIENT_ID"),
         ({"HTTP_KEY_FILE": "/x"}, "HTTP_CERT_FILE"),
     ],
 )

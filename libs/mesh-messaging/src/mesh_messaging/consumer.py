@@ -22,7 +22,7 @@ from mesh_messaging.kafka import KafkaSettings, make_consumer
 from mesh_messaging.ladder import RetryLadder
 from mesh_messaging.ladder_timer import LadderTimer
 from mesh_messaging.message import Delivery, Handler, read_delivery
-from mesh_messaging.names import dead_letter_topic
+from mesh_messaging.names import check_topic, dead_letter_topic, parse_type
 from mesh_messaging.records import RawRecord
 from mesh_messaging.tracing import batch_span
 from mesh_messaging.unreadable import Unreadable, read_carefully
@@ -69,8 +69,11 @@ class BatchConsumer:
         clock: Clock | None = None,
         inbox_keep: timedelta = timedelta(days=30),
     ) -> None:
+        # A misspelt name would wait for messages that never come: it ends the start instead.
         for topic in topics:
-            dead_letter_topic(topic, name)
+            dead_letter_topic(check_topic(topic), name)
+        for kind in handlers:
+            parse_type(kind)
         self._kafka = kafka
         self._name = name
         self._topics = tuple(topics)

@@ -1,4 +1,4 @@
-"""Who is calling, and what they may do: bearer tokens of an OIDC issuer, scopes per route.
+"""Who is calling, and what they may do: bearer tokens of an OIDC issuer, scopes per route, our own tokens for peers.
 
 Owns token verification and the scopes of routes. Refuses unsigned or symmetric tokens, unknown issuers and audiences,
 and to answer "no" when the issuer cannot be reached: that is Unavailable.
@@ -19,9 +19,12 @@ from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 from joserfc import jws, jwt
 from joserfc.errors import ExpiredTokenError, JoseError
 
+from mesh_runtime.client_credentials import ClientCredentials
 from mesh_runtime.clock import Clock, SystemClock
 from mesh_runtime.errors import Forbidden, Unauthenticated
 from mesh_runtime.issuer import Issuer
+
+__all__ = ["ClientCredentials", "Principal", "TokenVerifier", "Verifier", "require"]
 
 ALGORITHMS = ("RS256", "ES256")
 LEEWAY_SECONDS = 60

@@ -60,7 +60,7 @@ class Issuer:
         return self._http
 
     async def endpoint(self, name: str) -> str:
-        """A URL of the issuer's metadata, such as `jwks_uri`."""
+        """A URL of the issuer's metadata, such as `jwks_uri` or `token_endpoint`."""
         metadata = await self.metadata()
         value = metadata.get(name)
         if not isinstance(value, str):

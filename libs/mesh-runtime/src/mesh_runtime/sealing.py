@@ -2,7 +2,7 @@
 
 Owns two versioned formats. Refuses to open anything under another context, another key or with a changed byte.
 
-At rest (`Sealer`): AES-256-GCM, key named in the blob so that older keys still open what they sealed:
+At rest (`Sealer`): AES-256-GCM, key named in the blob so keys rotate by re-sealing:
 
     "UMS" | version 1 | length of key id | key id | nonce (12) | ciphertext and tag
     additional data: everything before the nonce, then the context
@@ -95,6 +95,16 @@ class Sealer:
             return key.decrypt(nonce, sealed[len(header) + NONCE_BYTES :], header + context.encode())
         except InvalidTag:
             raise _unopened() from None
+
+    def reseal(self, sealed: bytes, *, context: str) -> bytes:
+        """The same secret under the active key; `sealed` itself when it is under it already."""
+        if not self.is_stale(sealed):
+            return sealed
+        return self.seal(self.open(sealed, context=context), context=context)
+
+    def is_stale(self, sealed: bytes) -> bool:
+        """Whether the blob is under another key than the active one."""
+        return _split(sealed)[1] != self._active
 
 
 class SealingKey:

@@ -6,9 +6,11 @@ Owns nothing that production uses. Refuses to be imported by a composition root:
 from __future__ import annotations
 
 import asyncio
+import base64
 import time
 from collections.abc import Mapping
 from typing import Any
+from urllib.parse import unquote_plus
 
 import httpx
 from joserfc import jwk, jwt
@@ -32,7 +34,7 @@ class StaticVerifier:
 
 
 class MemoryIssuer:
-    """An OIDC issuer behind an in-memory HTTP transport: discovery and keys.
+    """An OIDC issuer behind an in-memory HTTP transport: discovery, keys and client credentials.
 
     `client()` talks to it, `token(...)` signs one, `rotate()` starts a new key, `down` makes it fail.
     """
@@ -40,10 +42,12 @@ class MemoryIssuer:
     def __init__(self, url: str = "https://issuer.test", audience: str = "ucmesh") -> None:
         self.url = url
         self.audience = audience
+        self.clients: dict[str, str] = {}
         self.down = False
         self.requests: list[str] = []
         self.keys: list[jwk.RSAKey | jwk.ECKey] = []
         self.expires_in_seconds = 300
+        self.auth_methods: list[str] | None = None
         self.rotate()
 
     def rotate(self, *, kind: str = "EC", keep: bool = True) -> None:
@@ -95,8 +99,30 @@ class MemoryIssuer:
             return httpx.Response(200, json=self.metadata())
         if request.url.path == "/jwks":
             return httpx.Response(200, json={"keys": [key.as_dict(private=False) for key in self.keys]})
+        if request.url.path == "/token":
+            return self._issue(request)
         return httpx.Response(404)
 
     def metadata(self) -> dict[str, Any]:
         """The discovery document."""
-        return {"issuer": self.url, "jwks_uri": f"{self.url}/jwks"}
+        document: dict[str, Any] = {
+            "issuer": self.url,
+            "jwks_uri": f"{self.url}/jwks",
+            "token_endpoint": f"{self.url}/token",
+        }
+        if self.auth_methods is not None:
+            document["token_endpoint_auth_methods_supported"] = self.auth_methods
+        return document
+
+    def _issue(self, request: httpx.Request) -> httpx.Response:
+        form = httpx.QueryParams(request.content.decode())
+        client_id, secret = form.get("client_id"), form.get("client_secret")
+        scheme, _, value = request.headers.get("authorization", "").partition(" ")
+        if scheme == "Basic":
+            client_id, _, secret = (unquote_plus(part) for part in base64.b64decode(value).decode().partition(":"))
+        if client_id is None or self.clients.get(client_id) != secret:
+            return httpx.Response(401, json={"error": "invalid_client"})
+        token = self.token(*form.get("scope", "mesh.read").split(), sub=client_id)
+        return httpx.Response(
+            200, json={"access_token": token, "token_type": "Bearer", "expires_in": self.expires_in_seconds}
+        )

@@ -37,6 +37,14 @@ def _shown(view: CertificateView) -> CertificateOut:
     return CertificateOut.model_validate(asdict(view))
 
 
+def _last(after: str | None) -> UUID | None:
+    if after is None:
+        return None
+    [credential_id] = decode_cursor(after, (UUID,))
+    assert isinstance(credential_id, UUID)
+    return credential_id
+
+
 def router(reads: CertificateViews) -> APIRouter:
     """GET /certificates, /certificates/{id}, /certificates/{id}/public."""
     routes = APIRouter(prefix="/certificates", tags=["certificates"], dependencies=[Depends(require("mesh.read"))])
@@ -48,8 +56,7 @@ def router(reads: CertificateViews) -> APIRouter:
         limit: Annotated[int, Query(ge=1, le=500)] = 50,
     ) -> Page[CertificateOut]:
         """Certificates and bootstrap secrets in order of creation, with what each still waits for."""
-        last = UUID(str(decode_cursor(after)[0])) if after else None
-        rows = await reads.page(tenant_id, last, limit + 1)
+        rows = await reads.page(tenant_id, _last(after), limit + 1)
         following = encode_cursor(str(rows[limit - 1].credential_id)) if len(rows) > limit else None
         return Page(items=[_shown(row) for row in rows[:limit]], next=following)
 
