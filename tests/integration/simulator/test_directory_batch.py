@@ -57,4 +57,4 @@ def test_a_batch_of_twenty_costs_milliseconds_without_delays(tenant: Tenant) -> 
     took = time.perf_counter() - before
 
     assert {one["status"] for one in answer.json()["responses"]} == {201}
-    assert took < 0.25, took  # generous: other tests share the cores
+    assert took < 2, took  # a delay that was left on costs more than that; a busy machine does not
