@@ -42,16 +42,23 @@ def plain(reply: dict[str, Any]) -> dict[str, Any]:
     return dict(kept | {"text": _IDS.sub("<id>", str(kept))}, output=None, undo=None)
 
 
+RESTORED = "user.ensure of a deleted account"
+
+
 async def prepare(rig: Rig, tenant: Tenant) -> dict[str, str]:
     ids = {local: await rig.user(tenant, local, city="Bern") for local in ("ada", "boss", "former")}
     await rig.succeed(tenant, "user.set-manager", {"user": ids["ada"], "manager": ids["former"]})
     e3 = {"skuId": sku_id(tenant, "SPE_E3"), "disabledPlans": []}
     await rig.succeed(tenant, "licence.assign", {"user_id": ids["ada"], "add": [e3]})
+    gone = await rig.succeed(tenant, "user.ensure", ensure(tenant, "alan"))
+    await rig.succeed(tenant, "licence.assign", {"user_id": gone["output"]["user_id"], "add": [e3]})
+    await rig.undo(tenant, gone)
     return ids
 
 
 OPERATIONS: dict[str, Callable[[Tenant, dict[str, str]], dict[str, Any]]] = {
     "user.ensure": lambda tenant, _: ensure(tenant, "grace"),
+    RESTORED: lambda tenant, _: ensure(tenant, "alan", city="Basel"),
     "user.patch": lambda _, ids: {"user_id": ids["ada"], "attributes": {"city": "Basel"}},
     "user.set-manager": lambda _, ids: {"user": ids["ada"], "manager": ids["boss"]},
     "group.add-member": lambda tenant, ids: {"group_id": group_id(tenant), "user_id": ids["ada"]},
@@ -74,7 +81,7 @@ async def redelivered(rig: Rig, order: dict[str, Any]) -> dict[str, Any]:
 
 async def run(rig: Rig, tenant: Tenant, operation: str, params: dict[str, Any]) -> tuple[dict[str, Any], Any]:
     """The operation, then what it left, then its undo."""
-    reply = await redelivered(rig, rig.order(tenant, operation, params))
+    reply = await redelivered(rig, rig.order(tenant, operation.split(maxsplit=1)[0], params))
     after = state(tenant)
     if reply["undo"] is not None:
         undo = rig.order(tenant, reply["undo"]["operation"], reply["undo"]["params"])

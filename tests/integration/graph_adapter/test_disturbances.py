@@ -103,6 +103,33 @@ async def test_a_lost_batch_of_twenty_creates_nobody_twice(rig: Rig, tenant: Ten
     assert all(reply["undo"]["operation"] == "user.delete" for reply in replies)
 
 
+@pytest.mark.parametrize("action", ["drop", "drop-after"])
+@pytest.mark.parametrize(
+    ("method", "path"),
+    [
+        ("POST", "/users"),
+        ("GET", "/directory/deletedItems/microsoft.graph.user"),
+        ("POST", "/directory/deletedItems/*/restore"),
+        ("PATCH", "/users/*"),
+    ],
+)
+async def test_a_deleted_account_comes_back_once_whichever_step_was_lost(
+    rig: Rig, tenant: Tenant, method: str, path: str, action: str
+) -> None:
+    sku = next(sku["skuId"] for sku in tenant.state("skus") if sku["skuPartNumber"] == "SPE_E3")
+    first = await rig.succeed(tenant, "user.ensure", ensure(tenant, "ada"))
+    user_id = first["output"]["user_id"]
+    await rig.succeed(tenant, "licence.assign", {"user_id": user_id, "add": [{"skuId": sku, "disabledPlans": []}]})
+    await rig.undo(tenant, first)
+    tenant.fault(action=action, method=method, path=path)
+    reply = await rig.succeed(tenant, "user.ensure", ensure(tenant, "ada", city="Basel"))
+    assert [fault["struck"] for fault in tenant.state("faults")] == [1]
+    assert [(user["id"], user["city"]) for user in tenant.state("users")] == [(user_id, "Basel")]
+    assert reply["output"] == {"user_id": user_id, "user_principal_name": f"ada@{tenant.domain}", "created": True}
+    await rig.undo(tenant, reply)
+    assert users(tenant) == []
+
+
 LOST_WRITES: dict[str, tuple[str, str, Callable[[str, str, Tenant], dict[str, object]]]] = {
     "group.add-member": ("POST", "/groups/*/members/$ref", lambda u, _, t: {"group_id": group_id(t), "user_id": u}),
     "user.set-manager": ("PUT", "/users/*/manager/$ref", lambda u, m, _: {"user": u, "manager": m}),

@@ -68,6 +68,30 @@ def test_a_deleted_account_of_the_same_employee_comes_back_with_todays_attribute
     assert script.undo == DELETE
 
 
+def restoring() -> Script:
+    script = Script("user.ensure", PARAMS).hears(ADDRESS_TAKEN)
+    return script.hears(ok({"value": [{"id": "U1", "employeeId": "NW-1"}]}))
+
+
+@pytest.mark.parametrize("answer", [Answer(LOST), error(503)])
+def test_a_restore_nobody_confirmed_is_asked_for_again(answer: Answer) -> None:
+    script = restoring().hears(answer)
+    assert script.wait.seconds > 0
+    assert script.asks() == ["POST /directory/deletedItems/U1/restore"]
+    # The first request had arrived after all.
+    assert script.hears(MISSING).asks() == ["PATCH /users/U1"]
+    script.hears(Answer(LOST))
+    assert script.asks() == ["PATCH /users/U1"]
+    assert script.hears(ok()).undo == DELETE
+
+
+def test_an_interrupted_restore_goes_on_where_it_was() -> None:
+    memory = restoring().progress.dump()
+    script = Script("user.ensure", PARAMS, progress=memory, interrupted=True)
+    assert script.asks() == ["POST /directory/deletedItems/U1/restore"]
+    assert script.hears(MISSING).hears(ok()).undo == DELETE
+
+
 def test_a_deleted_account_of_somebody_else_is_left_alone() -> None:
     script = Script("user.ensure", PARAMS).hears(ADDRESS_TAKEN)
     script.hears(ok({"value": [{"id": "U9", "employeeId": "NW-9"}]}))
