@@ -48,7 +48,7 @@ QUICK = Pauses(
 
 @dataclass
 class Rig:
-    """Everything of the service but the roles around it; `work()` runs a worker."""
+    """Everything of the service but the roles around it; `working()` runs workers."""
 
     simulator: Simulator
     db: Database
@@ -176,11 +176,7 @@ class Rig:
         ports = replace(self.ports, stop=asyncio.Event())
         rhythm = Rhythm(0.05, self.lease_seconds, timedelta(days=7))
         listen = lambda callback: self.db.raw_listen(CHANNEL, callback)  # noqa: E731
-        return OperationWorker(ports, self.limits, self.ports_ids, listen, rhythm), stop
-
-    @property
-    def ports_ids(self) -> Uuid7Ids:
-        return Uuid7Ids()
+        return OperationWorker(ports, self.limits, Uuid7Ids(), listen, rhythm), stop
 
     @contextlib.asynccontextmanager
     async def working(self, count: int = 1) -> AsyncIterator[None]:

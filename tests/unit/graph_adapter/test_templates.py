@@ -1,5 +1,6 @@
 """Template files: what is refused, what a folder may add, and the expressions inside."""
 
+from importlib import resources
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +29,14 @@ steps:
     on:
       - succeed: {changed: true, output: {}}
 """
+
+
+def test_the_fingerprint_changes_with_every_file(tmp_path: Path) -> None:
+    errors = resources.files("graph_adapter").joinpath("templates", "errors.yaml").read_text()
+    (tmp_path / "errors.yaml").write_text(errors.replace("No seat of this licence is left.", "No seat is left."))
+    changed = load_catalogue(tmp_path)
+    (tmp_path / "user.rename@1.yaml").write_text(GOOD)
+    assert len({catalogue().fingerprint, changed.fingerprint, load_catalogue(tmp_path).fingerprint}) == 3
 
 
 def test_every_operation_of_the_catalogue_is_there() -> None:

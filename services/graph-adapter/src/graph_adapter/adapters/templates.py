@@ -54,6 +54,7 @@ def load_catalogue(folder: Path | None = None) -> Catalogue:
     """Loads all templates. Raises InvalidInput with one line per mistake (file, place, what is wrong)."""
     texts = _read(folder)
     mistakes: list[str] = []
+    digest = hashlib.sha256("\0".join(f"{name}\0{text}" for name, text in sorted(texts.items())).encode())
     errors = _error_table(texts.pop(ERRORS_FILE, ""), mistakes)
     templates: dict[tuple[str, int], Template] = {}
     for name, text in sorted(texts.items()):
@@ -71,7 +72,6 @@ def load_catalogue(folder: Path | None = None) -> Catalogue:
             remedy="Correct the files; the templates in use stay as they are.",
             detail={"mistakes": mistakes},
         )
-    digest = hashlib.sha256("\0".join(f"{name}\0{text}" for name, text in sorted(texts.items())).encode())
     return Catalogue(templates, errors, digest.hexdigest()[:16])
 
 

@@ -106,8 +106,7 @@ class _Run:
         try:
             self._token = await self._ports.tokens.token(self._work.tenant_id, self._credential_id)
         except Unavailable as error:
-            seconds = float(str(error.detail.get("retry_after_seconds") or SIGN_IN_PAUSE_SECONDS))
-            self._put_back(operations, seconds, error.message)
+            self._put_back(operations, _sign_in_pause_seconds(error), error.message)
             return None
         except MeshError as error:
             self._end_all(operations, _sign_in_failed(error))
@@ -209,17 +208,14 @@ class _Run:
             self._settlement.parked.append(_parked(progress, until))
             return
         self._settlement.parked.append(_parked(progress, now))
-        if self._settlement.pause is None or self._settlement.pause.until < until:
-            self._settlement.pause = TenantPause(until, "throttled")
+        if self._pause(until, "throttled"):
             self._ports.observer.throttled(self._work.tenant_id, wait.seconds)
 
     async def _renew(self, active: Sequence[Progress], stale: Token) -> list[Progress]:
         try:
             self._token = await self._ports.tokens.renew(stale)
         except Unavailable as error:
-            self._settlement.pause = TenantPause(
-                self._ports.clock.now() + timedelta(seconds=SIGN_IN_PAUSE_SECONDS), error.message
-            )
+            self._pause(self._ports.clock.now() + timedelta(seconds=_sign_in_pause_seconds(error)), error.message)
         except MeshError as error:
             for progress in active:
                 self._end(progress.leased, _sign_in_failed(error), progress.request_ids)
@@ -229,7 +225,7 @@ class _Run:
     def _put_back(self, operations: Sequence[LeasedOperation], seconds: float, reason: str) -> None:
         now = self._ports.clock.now()
         until = now + timedelta(seconds=seconds)
-        self._settlement.pause = TenantPause(until, reason)
+        self._pause(until, reason)
         for leased in operations:
             if until >= leased.command.deadline:
                 self._end(leased, ops.failed("timeout", f"Sign-in is not possible: {reason}", retryable=True), ())
@@ -237,6 +233,14 @@ class _Run:
                 self._settlement.parked.append(
                     Parked(leased.command.operation_id, now, leased.progress, leased.interrupted)
                 )
+
+    def _pause(self, until: datetime, reason: str) -> bool:
+        """False when the tenant pauses for longer already."""
+        held = self._settlement.pause
+        if held is not None and held.until >= until:
+            return False
+        self._settlement.pause = TenantPause(until, reason)
+        return True
 
     def _end_all(self, operations: Sequence[LeasedOperation], result: Result) -> None:
         for leased in operations:
@@ -255,6 +259,10 @@ class _Run:
 def _sign_in_failed(error: MeshError) -> Result:
     code = error.code if error.code == "tenant-mismatch" else "credential"
     return ops.failed(code, error.message, retryable=error.retryable, remedy=error.remedy, detail=error.detail)
+
+
+def _sign_in_pause_seconds(error: Unavailable) -> float:
+    return float(str(error.detail.get("retry_after_seconds") or SIGN_IN_PAUSE_SECONDS))
 
 
 def _must_keep(progress: Progress) -> bool:

@@ -51,9 +51,7 @@ class Machine:
         self._pauses = pauses
 
     def begin(self, leased: LeasedOperation, template: Template, context: Mapping[str, Any]) -> Progress:
-        """Starts, or goes on after a pause or a crash. `context` holds `tenant_id`, `graph_url`, `roles`,
-        `capabilities`.
-        """
+        """Starts, or goes on after a pause or a crash. `context` is what `capabilities.context_of` makes."""
         progress = load(leased, template, context)
         if leased.interrupted and progress.step.writes:
             # The previous holder may have sent this write; nobody kept its answer.

@@ -51,13 +51,9 @@ class OperationView:
 
 @dataclass(frozen=True, slots=True)
 class TenantView:
-    """What is known about a tenant: the pause it is in, its active credential, the permissions last seen in its
-    token.
-    """
+    """What is known about a tenant: its active credential, and the permissions last seen in its token."""
 
     tenant_id: str
-    not_before: datetime | None
-    pause_reason: str | None
     active_credential_id: UUID | None
     roles: frozenset[str] | None
     roles_seen_at: datetime | None

@@ -17,8 +17,8 @@ from graph_adapter.domain.settlement import TenantPause
 from graph_adapter.domain.views import TenantView
 
 _GET = text("""
-SELECT tenant_id, not_before, pause_reason, active_credential_id, roles, roles_seen_at
-FROM tenant WHERE tenant_id = ANY (CAST(:tenant_ids AS text[]))
+SELECT tenant_id, active_credential_id, roles, roles_seen_at FROM tenant
+WHERE tenant_id = ANY (CAST(:tenant_ids AS text[]))
 """)
 
 _PAUSE = text("""
@@ -58,8 +58,6 @@ class TenantTable:
         return {
             row.tenant_id: TenantView(
                 row.tenant_id,
-                row.not_before,
-                row.pause_reason,
                 row.active_credential_id,
                 frozenset(row.roles) if row.roles is not None else None,
                 row.roles_seen_at,

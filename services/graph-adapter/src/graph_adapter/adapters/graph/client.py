@@ -22,7 +22,6 @@ from mesh_runtime.outgoing import client_tls
 
 CONNECT_TIMEOUT_SECONDS = 5.0
 RETRY_AFTER_SECONDS_MAX = 3600.0
-ANSWER_BYTES_MAX = 32 * 1024 * 1024
 
 # httpcore imports sniffio anew for every lock it makes. Where that is not installed, each attempt searches the whole
 # path, which costs as much as the rest of the request; the entry makes it fail at once, with the same meaning.
