@@ -32,6 +32,7 @@ from support.waiting import eventually
 TENANT = "8d2f6c1e-3b7a-4c55-9f1e-2a6d0c4b7e11"
 OTHER_TENANT = "5a1e0c9d-44c2-4f6e-9b3a-7d1f00aa22bb"
 REPLIES = "ucmesh.orchestrator.replies.v1"
+ADAM = "adam.keller@northwind.example"
 ZOE = "zoe.mueller@northwind.example"
 NUMBER = "+41445551000"
 HOST = Path(__file__).with_name("scripted_host.py")
