@@ -21,7 +21,7 @@ from pwsh_gateway.domain.ports import (
     SessionStore,
     Transactions,
 )
-from pwsh_gateway.domain.sessions import SessionEvent, SessionRecord
+from pwsh_gateway.domain.sessions import SessionEvent
 
 FORGET_ROWS_MAX = 5000
 
@@ -50,7 +50,8 @@ class KeepLeases:
                 await self.bell.work(tx)
             await self.sessions.seen(tx, self.owner, self.host, now)
             buried = await self.sessions.bury(tx, unseen_since=now - timedelta(seconds=3 * self.lease_seconds), now=now)
-            await self.announcer.sessions(tx, [_ended(record) for record in buried if record.connected_at is not None])
+            events = [SessionEvent.about(r, "ended", r.reason, now) for r in buried if r.connected_at is not None]
+            await self.announcer.sessions(tx, events)
         return held
 
 
@@ -98,15 +99,3 @@ class ForgetOld:
             count += await self.sessions.forget(tx, executions_before, FORGET_ROWS_MAX)
             count += await self.queue.forget(tx, operations_before, FORGET_ROWS_MAX)
         return count
-
-
-def _ended(record: SessionRecord) -> SessionEvent:
-    return SessionEvent(
-        action="ended",
-        session_id=record.session_id,
-        tenant_id=record.key.tenant_id,
-        module=record.key.module,
-        reason=record.reason,
-        executions=record.executions,
-        at=record.ended_at or record.started_at,
-    )

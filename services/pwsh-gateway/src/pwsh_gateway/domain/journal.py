@@ -38,10 +38,11 @@ class SessionJournal:
         if record.state == "dead":
             if record.session_id in self._told:
                 self._told.discard(record.session_id)
-                self._page.events.append(_event("ended", record, record.reason, now))
+                self._page.events.append(SessionEvent.about(record, "ended", record.reason, now))
         elif record.connected_at is not None and record.session_id not in self._told:
             self._told.add(record.session_id)
-            self._page.events.append(_event("started", record, "canary" if record.canary else None, now))
+            reason = "canary" if record.canary else None
+            self._page.events.append(SessionEvent.about(record, "started", reason, now))
 
     def take(self) -> JournalPage:
         """Everything since the last time."""
@@ -51,15 +52,3 @@ class SessionJournal:
     def put_back(self, page: JournalPage) -> None:
         """What could not be written comes first again; newer states of a session win."""
         self._page = JournalPage({**page.records, **self._page.records}, [*page.events, *self._page.events])
-
-
-def _event(action: str, record: SessionRecord, reason: str | None, now: datetime) -> SessionEvent:
-    return SessionEvent(
-        action="started" if action == "started" else "ended",
-        session_id=record.session_id,
-        tenant_id=record.key.tenant_id,
-        module=record.key.module,
-        reason=reason,
-        executions=record.executions,
-        at=now,
-    )

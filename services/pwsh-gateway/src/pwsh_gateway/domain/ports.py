@@ -204,8 +204,8 @@ class SettingsStore(Protocol):
 
     async def set_rules(self, tx: Transaction, rules: RuleSet, actor: str, now: datetime) -> None: ...
 
-    async def seed_rules(self, tx: Transaction, rules: RuleSet, digest: str, now: datetime) -> bool:
-        """Takes the shipped rules over unless somebody edited the table; False when nothing was to do."""
+    async def seed_rules(self, tx: Transaction, rules: RuleSet, digest: str, now: datetime) -> None:
+        """Takes the shipped rules over unless somebody edited the table."""
 
 
 class Announcer(Protocol):
@@ -263,11 +263,11 @@ class SessionPool(Protocol):
     def tenants(self) -> list[str]:
         """Tenants with a living session."""
 
-    def drain_superseded(self, active: Mapping[str, uuid.UUID]) -> int:
+    def drain_superseded(self, active: Mapping[str, uuid.UUID]) -> None:
         """Ends sessions whose credential is not the tenant's active one any more, after what they do now."""
 
-    def terminate(self, session_id: uuid.UUID, reason: str) -> bool:
-        """Ends one session now; False when it is not here."""
+    def terminate(self, session_id: uuid.UUID, reason: str) -> None:
+        """Ends one session now; a no-op when it is not here."""
 
     def take_journal(self) -> JournalPage: ...
 

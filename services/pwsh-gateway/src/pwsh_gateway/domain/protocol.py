@@ -22,7 +22,6 @@ TEXT_LENGTH_MAX = 4000
 
 TENANT_MISMATCH = "UcmeshTenantMismatch"
 TIMEOUT = "UcmeshTimeout"
-NOT_ALLOWED = "UcmeshNotAllowed"
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,7 +14,6 @@ from typing import Any, Literal
 from pwsh_gateway.domain.operations import Module
 
 Cloud = Literal["commercial", "gcc-high", "dod", "china"]
-CredentialState = Literal["delivered", "active", "superseded", "failed"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,6 +82,14 @@ class SessionEvent:
     reason: str | None
     executions: int
     at: datetime
+
+    @classmethod
+    def about(
+        cls, record: SessionRecord, action: Literal["started", "ended"], reason: str | None, at: datetime
+    ) -> SessionEvent:
+        """The event that tells of a session's present state."""
+        key = record.key
+        return cls(action, record.session_id, key.tenant_id, key.module, reason, record.executions, at)
 
 
 @dataclass(frozen=True, slots=True)

@@ -190,8 +190,7 @@ function Invoke-Bound([string] $Name, [hashtable] $Parameters, [int] $TimeoutMs)
             }
         }
         $warnings = @($shell.Streams.Warning | Select-Object -First $WarningCountMax | ForEach-Object { Limit-Text $_.Message })
-        $told = @($shell.Streams.Information | Select-Object -First $WarningCountMax | ForEach-Object { Limit-Text $_.MessageData })
-        return @{ Output = @($output); Error = $failure; Warnings = $warnings; Information = $told }
+        return @{ Output = @($output); Error = $failure; Warnings = $warnings }
     }
     finally { $shell.Dispose() }
 }
@@ -291,7 +290,6 @@ function Invoke-Request([hashtable] $Request) {
     }
     $answer = Invoke-Bound $name $Request.params $Request.timeout_ms
     $reply = @{ tenant_id = $seen.Tenant; warnings = $answer.Warnings }
-    if ($answer.Information.Count) { $reply.information = $answer.Information }
     if ($answer.Error) {
         if (-not $answer.Error.cmdlet) { $answer.Error.cmdlet = $name }
         return $reply + @{ ok = $false; error = $answer.Error }
@@ -318,7 +316,6 @@ while ($null -ne ($line = $reader.ReadLine())) {
         switch ($request.op) {
             'connect' { $reply = Connect-Session $request }
             'invoke' { $reply = Invoke-Request $request }
-            'ping' { $reply = @{ ok = $true } }
             'exit' { exit 0 }
             default { $reply = @{ ok = $false; error = New-HostError 'UcmeshNotAllowed' "unknown op '$($request.op)'" } }
         }

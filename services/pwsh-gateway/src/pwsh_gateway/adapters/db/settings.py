@@ -76,14 +76,13 @@ class Settings:
         values = {"now": now, "actor": actor, "digest": None, "rules": dump(rules_as_data(rules))}
         await tx.execute(_SET_RULES, values)
 
-    async def seed_rules(self, tx: AsyncConnection, rules: RuleSet, digest: str, now: datetime) -> bool:
+    async def seed_rules(self, tx: AsyncConnection, rules: RuleSet, digest: str, now: datetime) -> None:
         await self.lock(tx)
         row = (await tx.execute(_RULES)).one_or_none()
         if row is not None and (row.shipped_digest is None or row.shipped_digest == digest):
-            return False
+            return
         values = {"now": now, "actor": SHIPPED, "digest": digest, "rules": dump(rules_as_data(rules))}
         await tx.execute(_SET_RULES, values)
-        return True
 
 
 class PostgresBell:

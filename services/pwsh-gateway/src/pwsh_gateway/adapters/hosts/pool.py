@@ -90,7 +90,7 @@ class LocalSessions:
         """Every session that is not dead."""
         return list(self._live.values())
 
-    def drain_superseded(self, active: Mapping[str, uuid.UUID]) -> int:
+    def drain_superseded(self, active: Mapping[str, uuid.UUID]) -> None:
         """Ends sessions whose credential is not the tenant's active one any more, after what they do now."""
         stale = [
             session
@@ -99,14 +99,12 @@ class LocalSessions:
         ]
         for session in stale:
             session.drain("credential-rotated")
-        return len(stale)
 
-    def terminate(self, session_id: uuid.UUID, reason: str) -> bool:
-        """Ends one session now; False when it is not here."""
+    def terminate(self, session_id: uuid.UUID, reason: str) -> None:
+        """Ends one session now; a no-op when it is not here."""
         session = self._live.get(session_id)
         if session is not None:
             session.terminate(reason)
-        return session is not None
 
     def pids(self) -> list[int]:
         """Processes of the living sessions."""
