@@ -11,7 +11,7 @@ from pydantic import BaseModel, Field
 from cert_manager.application.ensure_credential import Ensure
 from cert_manager.domain.credential import Registration, Workload
 from cert_manager.domain.ports import Answer, Outgoing
-from mesh_messaging.envelope import CloudEvent, new_event
+from mesh_messaging.envelope import CloudEvent, format_time, new_event
 from mesh_messaging.outbox import OutboundMessage
 from mesh_runtime.clock import Clock, IdGenerator
 
@@ -139,7 +139,7 @@ class Messages:
             "tenant_id": out.tenant_id,
             "target": order.target,
             "params": order.params,
-            "deadline": rfc3339(deadline),
+            "deadline": format_time(deadline),
             "reply_to": REPLIES_TOPIC,
             "plan_id": None,
             "lane": "urgent",
@@ -181,7 +181,7 @@ def _event(out: Outgoing) -> dict[str, Any]:
         "tenant_id": out.tenant_id,
         "kind": credential.kind.value,
         "thumbprint": credential.thumbprint,
-        "not_after": rfc3339(credential.not_after),
+        "not_after": format_time(credential.not_after),
     }
     if out.kind == "activated":
         return common | {"workloads": {workload.value: "verified" for workload in Workload}}
@@ -191,7 +191,7 @@ def _event(out: Outgoing) -> dict[str, Any]:
         "application_object_id": registration.application_object_id,
         "organization": registration.organization,
         "cloud": registration.cloud,
-        "not_before": rfc3339(credential.not_before),
+        "not_before": format_time(credential.not_before),
         "sealed": dict(out.sealed or {}),
     }
 
@@ -206,8 +206,3 @@ def _credential_id(out: Outgoing) -> str:
     if out.credential is None:
         raise ValueError(f"{out.kind} needs a credential")
     return str(out.credential.credential_id)
-
-
-def rfc3339(moment: datetime) -> str:
-    """UTC with a Z."""
-    return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")

@@ -7,11 +7,12 @@ Sources: contracts/schemas/ucmesh.pwsh.*, contracts/schemas/ucmesh.certs.credent
 from __future__ import annotations
 
 import uuid
-from datetime import UTC, datetime
+from datetime import UTC
 from typing import Annotated, Any, Literal
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, StringConstraints
 
+from mesh_messaging.envelope import format_time
 from pwsh_gateway.domain.operations import Command, Lane, Reply
 from pwsh_gateway.domain.sessions import Cloud, CredentialFacts, SessionEvent
 
@@ -141,8 +142,8 @@ def completed_payload(reply: Reply) -> dict[str, Any]:
             "remedy": problem.remedy,
         },
         "attempts": reply.attempts,
-        "started_at": rfc3339(reply.started_at),
-        "finished_at": rfc3339(reply.finished_at),
+        "started_at": format_time(reply.started_at),
+        "finished_at": format_time(reply.finished_at),
         "request_ids": list(reply.request_ids),
     }
 
@@ -155,10 +156,5 @@ def session_payload(event: SessionEvent) -> dict[str, Any]:
         "module": event.module,
         "reason": event.reason,
         "executions": event.executions,
-        "at": rfc3339(event.at),
+        "at": format_time(event.at),
     }
-
-
-def rfc3339(moment: datetime) -> str:
-    """UTC with Z."""
-    return moment.astimezone(UTC).isoformat().replace("+00:00", "Z")
