@@ -4,11 +4,11 @@
 
 Both sides run on the machine's own PostgreSQL server with synchronous commit, each in databases of its own, against one
 simulated Microsoft 365 that answers at once and without limits, one tenant each. The mesh runs first, all four services
-with Apache Kafka; then everything but PostgreSQL and the simulator is ended: the rival has the machine to itself.
+with Apache Kafka; then the services end and a bare pipeline runs (floor.py); then everything but PostgreSQL and the
+simulator is ended: the rival has the machine to itself.
 benchmarks/README.md says what is counted and what each side leaves out.
 """
 
-import argparse
 import asyncio
 import itertools
 import json
@@ -17,16 +17,18 @@ import sys
 import tempfile
 import threading
 from collections.abc import Coroutine, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeVar
 
 import asyncpg
 import httpx
+from bare import run as floor
 from joining import office, rival
+from joining.arguments import Settings, read_arguments
 from joining.mesh import Mesh, MeshRun
 from joining.mesh import run as run_mesh
-from joining.meters import Meters
+from joining.meters import Meters, SimulatorCounts
 from joining.profile import Profile, Samplers
 from joining.report import Results
 from joining.rival_worker import Task
@@ -48,31 +50,9 @@ from ucmesh_embedded.topology import Options
 T = TypeVar("T")
 
 WIDTH = 130
-STAYS = ("postgres", "simulator")
+FLOOR_STAYS = ("postgres", "kafka", "simulator")
+RIVAL_STAYS = ("postgres", "simulator")
 RIVAL_DATABASE = "dbos_rival"
-REQUESTS = {"both": (True, False), "same": (True,), "one": (False,)}
-
-
-@dataclass(frozen=True, slots=True)
-class Settings:
-    """The command line."""
-
-    joiners: int
-    warm_up: int
-    rival_joiners: int
-    rival_processes: Sequence[int]
-    rival_at_once: int
-    rival_requests: Sequence[bool]
-    """True: the mesh's requests, False: one a step."""
-    seed: int
-    trace_ratio: float
-    profile: Path | None
-
-    @property
-    def seats(self) -> int:
-        """Enough for everybody of either side, warm-up and manager included."""
-        rivals = sum(self.rival_joiners + rival.WARM_UP_EACH * n for n in self.rival_processes)
-        return self.joiners + self.warm_up + rivals * len(self.rival_requests) + 10
 
 
 class Bench:
@@ -93,9 +73,13 @@ class Bench:
         try:
             with self._console.status("joiners go through the mesh"):
                 mesh, profiles, sql = await self._unless_a_part_dies(self._mesh(endpoints))
+            await self._leave(FLOOR_STAYS)
+            with self._console.status("joiners go through the bare pipeline"):
+                bare = await self._unless_a_part_dies(self._floor(endpoints))
+            await self._leave(RIVAL_STAYS)
             with self._console.status("joiners go through DBOS"):
                 rivals = await self._unless_a_part_dies(self._rivals(endpoints))
-            return Results(self._shown(), mesh, rivals, profiles, sql)
+            return Results(self._shown(), mesh, bare, rivals, profiles, sql)
         finally:
             self._over.set()
             await self._stack.stop()
@@ -129,12 +113,31 @@ class Bench:
         done = await run_mesh(mesh, people, meters)
         return done, await self._samplers.collect(self._stack), await sql.collect()
 
+    async def _leave(self, stays: Sequence[str]) -> None:
+        """End every other part: who comes next has the machine to itself."""
+        for name in reversed(topology.EVERYTHING):
+            if name not in stays and name in self._stack.supervisor.parts:
+                await self._stack.supervisor.unwatch(name).stop()
+
+    async def _floor(self, endpoints: Endpoints) -> floor.FloorRun | None:
+        settings = self._settings
+        await self._forget([topology.database(name) for name in topology.SERVICES])
+        if not settings.floor_joiners:
+            return None
+        meters = Meters(
+            pids={name: self._stack.pid(name) for name in ("postgres", "kafka")},
+            postgres_url=self._postgres.url(),
+            kafka=endpoints.kafka,
+            topics=[floor.COMMANDS, floor.REPLIES],
+        )
+        warm_up = office.people(settings.seed, "BAREWARM", settings.warm_up)
+        people = office.people(settings.seed, "BARE", settings.floor_joiners)
+        done = await floor.run(self._postgres.ensure_database, endpoints.kafka, warm_up, people, meters)
+        await self._forget(floor.DATABASES)
+        return done
+
     async def _rivals(self, endpoints: Endpoints) -> list[rival.RivalRun]:
         settings, tenant, base = self._settings, office.RIVAL_TENANT, endpoints.url("simulator")
-        for name in reversed(topology.EVERYTHING):
-            if name not in STAYS:
-                await self._stack.supervisor.unwatch(name).stop()
-        await self._forget_mesh()
         task = Task(
             login_url=base,
             graph_url=f"{base}/v1.0",
@@ -153,7 +156,7 @@ class Bench:
             warm_up=[],
             people=[],
         )
-        meters = self._meters(endpoints, STAYS, tenant)
+        meters = self._meters(endpoints, RIVAL_STAYS, tenant)
         runs = []
         for same, processes in itertools.product(settings.rival_requests, settings.rival_processes):
             count = settings.rival_joiners + rival.WARM_UP_EACH * processes
@@ -165,9 +168,7 @@ class Bench:
         return Meters(
             pids={name: self._stack.pid(name) for name in names},
             postgres_url=self._postgres.url(),
-            simulator_admin_url=endpoints.url("simulator-admin"),
-            simulator_admin_token=_admin_token(endpoints),
-            tenant_id=tenant.tenant_id,
+            simulator=SimulatorCounts(endpoints.url("simulator-admin"), _admin_token(endpoints), tenant.tenant_id),
             kafka=endpoints.kafka,
             topics=list(topology.all_topics()),
             services=ServiceMetrics(
@@ -184,11 +185,11 @@ class Bench:
         assert isinstance(part, PostgresPart)
         return part.server
 
-    async def _forget_mesh(self) -> None:
-        """What the mesh left in PostgreSQL must not be vacuumed and written to disk at the rival's cost."""
+    async def _forget(self, databases: Sequence[str]) -> None:
+        """What one side left in PostgreSQL must not be vacuumed and written to disk at the next one's cost."""
         connection = await asyncpg.connect(self._postgres.url())
-        for name in topology.SERVICES:
-            await connection.execute(f'DROP DATABASE "{topology.database(name)}" WITH (FORCE)')
+        for database in databases:
+            await connection.execute(f'DROP DATABASE "{database}" WITH (FORCE)')
         await connection.execute("CHECKPOINT")
         await connection.close()
 
@@ -226,6 +227,7 @@ class Bench:
         return {
             "seed": settings.seed,
             "joiners": settings.joiners,
+            "bare joiners": settings.floor_joiners,
             "DBOS joiners": settings.rival_joiners,
             "DBOS at once": settings.rival_at_once,
             "tracing": settings.trace_ratio,
@@ -245,39 +247,8 @@ def _admin_token(endpoints: Endpoints) -> str:
     return Path(endpoints.simulator_admin_token_file).read_text().strip()
 
 
-def read_arguments(argv: Sequence[str]) -> tuple[Settings, argparse.Namespace]:
-    parser = argparse.ArgumentParser(
-        prog="./dev bench", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--joiners", type=int, default=3_000, help="through the mesh")
-    parser.add_argument("--warm-up", type=int, default=1_000, help="through the mesh before the clock starts")
-    parser.add_argument("--rival-joiners", type=int, default=300, help="through DBOS, each time")
-    parser.add_argument("--rival-processes", type=int, nargs="*", default=[1, 2], help="none: the mesh alone")
-    parser.add_argument("--rival-at-once", type=int, default=10, help="workflows under way in one DBOS process")
-    parser.add_argument(
-        "--rival-requests", choices=REQUESTS, default="both", help="same: those of the mesh; one: one a step"
-    )
-    parser.add_argument("--seed", type=int, default=1)
-    parser.add_argument("--trace-ratio", type=float, default=0.01)
-    parser.add_argument("--profile", type=Path, help="sample the services, count SQL statements; keep the stacks here")
-    parser.add_argument("--json", type=Path, help="also write the figures here")
-    given = parser.parse_args(argv)
-    settings = Settings(
-        joiners=given.joiners,
-        warm_up=given.warm_up,
-        rival_joiners=given.rival_joiners,
-        rival_processes=given.rival_processes,
-        rival_at_once=given.rival_at_once,
-        rival_requests=REQUESTS[given.rival_requests],
-        seed=given.seed,
-        trace_ratio=given.trace_ratio,
-        profile=given.profile and given.profile.absolute(),
-    )
-    return settings, given
-
-
 def main(argv: Sequence[str]) -> None:
-    settings, given = read_arguments(argv)
+    settings, given = read_arguments(argv, __doc__ or "")
     console = Console() if sys.stdout.isatty() else Console(width=WIDTH)
     os.environ.setdefault("UCMESH_CACHE", str(Places.from_environment().cache))
     with tempfile.TemporaryDirectory(prefix="ucmesh-bench-") as name:

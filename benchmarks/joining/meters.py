@@ -44,14 +44,32 @@ class Reading:
 
 
 @dataclass(frozen=True, slots=True)
+class SimulatorCounts:
+    """Graph requests one tenant of the simulator has answered, over its admin API."""
+
+    admin_url: str
+    admin_token: str
+    tenant_id: str
+
+    async def read(self) -> dict[str, float]:
+        """By method, those inside $batch counted one by one."""
+        headers = {"authorization": f"Bearer {self.admin_token}"}
+        async with httpx.AsyncClient(headers=headers, timeout=30, trust_env=False) as http:
+            url = f"{self.admin_url}/_sim/tenants/{self.tenant_id}/state"
+            answer = (await http.get(url, params={"section": "requests", "limit": 1})).raise_for_status().json()
+        return {name: count for name, count in answer["requests"]["counts"].items() if name.startswith("graph ")}
+
+
+@dataclass(frozen=True, slots=True)
 class Meters:
-    """`pids` by the name a process is shown under; the one called postgres is split by database."""
+    """`pids` by the name a process is shown under; the one called postgres is split by database.
+
+    Unset: without `simulator` no Graph requests are counted, without `kafka` no messages.
+    """
 
     pids: Mapping[str, int]
     postgres_url: str
-    simulator_admin_url: str
-    simulator_admin_token: str
-    tenant_id: str
+    simulator: SimulatorCounts | None = None
     kafka: str | None = None
     topics: Sequence[str] = ()
     services: ServiceMetrics | None = None
@@ -64,7 +82,7 @@ class Meters:
             machine_busy_seconds=busy,
             database=await database_counts(self.postgres_url),
             messages=await end_offsets(self.kafka, self.topics) if self.kafka else {},
-            requests=await self._requests(),
+            requests=await self.simulator.read() if self.simulator else {},
             services=await self.services.read() if self.services else {},
         )
 
@@ -82,14 +100,6 @@ class Meters:
         own = os.times()
         seconds["load generator"] = own.user + own.system
         return seconds
-
-    async def _requests(self) -> dict[str, float]:
-        """Graph requests by method, those inside $batch counted one by one."""
-        headers = {"authorization": f"Bearer {self.simulator_admin_token}"}
-        async with httpx.AsyncClient(headers=headers, timeout=30, trust_env=False) as http:
-            url = f"{self.simulator_admin_url}/_sim/tenants/{self.tenant_id}/state"
-            answer = (await http.get(url, params={"section": "requests", "limit": 1})).raise_for_status().json()
-        return {name: count for name, count in answer["requests"]["counts"].items() if name.startswith("graph ")}
 
 
 def tree_cpu(process: psutil.Process) -> float:

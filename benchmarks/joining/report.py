@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import psutil
+from bare.run import FloorRun
 from rich.console import Console
 from rich.table import Table
 
@@ -22,6 +23,7 @@ from joining.rival import RivalRun
 from joining.sql_profile import SqlProfile
 
 RATIO_GOAL = 8.0
+FLOOR_GOAL = 0.5
 DISTURBED_SHARE = 0.1
 PLACES_SHOWN = 14
 LIBRARIES_SHOWN = 10
@@ -45,6 +47,7 @@ class Results:
 
     settings: Mapping[str, Any]
     mesh: MeshRun
+    floor: FloorRun | None
     rivals: Sequence[RivalRun]
     profiles: Sequence[Profile] = ()
     sql: SqlProfile | None = None
@@ -59,15 +62,23 @@ class Results:
             Row("mesh CPU", cpu_milliseconds(mesh.cost, mesh.joiners), "ms/joiner"),
             Row("mesh other load", other_load(mesh.cost, mesh.seconds), "share of the machine"),
         ]
-        for run in self.rivals:
+        for name, run in self._others():
             rows += [
-                Row(run.name, run.joiners_per_second, "joiners/s"),
-                Row(f"{run.name} CPU", cpu_milliseconds(run.cost, run.joiners), "ms/joiner"),
-                Row(f"{run.name} other load", other_load(run.cost, run.seconds), "share of the machine"),
+                Row(name, run.joiners_per_second, "joiners/s"),
+                Row(f"{name} CPU", cpu_milliseconds(run.cost, run.joiners), "ms/joiner"),
+                Row(f"{name} other load", other_load(run.cost, run.seconds), "share of the machine"),
             ]
+        if self.floor:
+            share = mesh.joiners_per_second / self.floor.joiners_per_second
+            rows.append(Row("mesh / bare pipeline", share, "x joiners/s", f">= {FLOOR_GOAL:g}", share >= FLOOR_GOAL))
         for same in (True, False):
             rows += self._ratios(same)
         return rows
+
+    def _others(self) -> list[tuple[str, FloorRun | RivalRun]]:
+        """All that ran beside the mesh, by the name it is shown under."""
+        rivals = [(run.name, run) for run in self.rivals]
+        return [("bare pipeline", self.floor), *rivals] if self.floor else [*rivals]
 
     def _ratios(self, same_requests: bool) -> list[Row]:
         """Against the better of the rival's runs of one kind. The goal speaks of the same requests."""
@@ -108,12 +119,14 @@ class Results:
         }
 
     def _stretches(self) -> list[tuple[str, int, Reading]]:
-        rivals = [(run.name, run.joiners, run.cost) for run in self.rivals]
-        return [("mesh", self.mesh.joiners, self.mesh.cost), *rivals]
+        others = [(name, run.joiners, run.cost) for name, run in self._others()]
+        return [("mesh", self.mesh.joiners, self.mesh.cost), *others]
 
     def show(self, console: Console) -> None:
         """Print everything."""
-        console.print(self._figures())
+        console.print(
+            figures("Joiners through the mesh, a bare pipeline, and the same steps on DBOS", self.rows(), self.settings)
+        )
         console.print("DBOS same: the mesh's Graph requests; one: one request a step; xN: N processes.", style="dim")
         console.print("Operations of a joiner, read from the plans: " + ", ".join(self.mesh.operations), style="dim")
         console.print(self._budget("CPU of one joiner", "microseconds", lambda cost: cost.cpu_seconds, 1e6))
@@ -139,16 +152,6 @@ class Results:
                 "rates, and ratios of rates, say little then; CPU figures suffer less.[/yellow]"
             )
 
-    def _figures(self) -> Table:
-        caption = ", ".join(f"{name} {value}" for name, value in {**machine(), **self.settings}.items())
-        table = Table(title="Joiners through the mesh, and the same steps on DBOS", caption=caption)
-        for column in ("what", "figure", "unit", "goal", "holds"):
-            table.add_column(column, justify="right" if column == "figure" else "left")
-        for row in self.rows():
-            holds = "" if row.holds is None else "[green]yes[/green]" if row.holds else "[red]no[/red]"
-            table.add_row(row.name, f"{row.figure:,.2f}", row.unit, row.goal or "", holds)
-        return table
-
     def _budget(self, title: str, unit: str, pick: Any, scale: float) -> Table:
         table = Table(title=f"{title} ({unit})", title_justify="left")
         table.add_column("where", no_wrap=True)
@@ -164,6 +167,19 @@ class Results:
             table.add_section()
             table.add_row("all", *(f"{value:,.0f}" for value in sums))
         return table
+
+
+def figures(title: str, rows: Sequence[Row], settings: Mapping[str, Any]) -> Table:
+    """The table of figures; machine and settings are its caption."""
+    table = Table(
+        title=title, caption=", ".join(f"{name} {value}" for name, value in {**machine(), **settings}.items())
+    )
+    for column in ("what", "figure", "unit", "goal", "holds"):
+        table.add_column(column, justify="right" if column == "figure" else "left")
+    for row in rows:
+        holds = "" if row.holds is None else "[green]yes[/green]" if row.holds else "[red]no[/red]"
+        table.add_row(row.name, f"{row.figure:,.2f}", row.unit, row.goal or "", holds)
+    return table
 
 
 def _profile_table(profile: Profile, microseconds: float) -> Table:

@@ -6,21 +6,18 @@ Owns starting and ending them, and the proof that the tenant holds what they cla
 
 import asyncio
 import json
-import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
-from pathlib import Path
 from typing import Any
 
 import asyncpg
 
 from joining.meters import Meters, Reading
 from joining.rival_worker import Task, workflow_id
+from joining.worker import Worker
 
 WARM_UP_EACH = 50
-LINE_BYTES_MAX = 64 * 1024 * 1024
-SECONDS_MAX = 900.0
-FOLDER = Path(__file__).resolve().parents[1]
+PROGRAM = "joining.rival_worker"
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +50,7 @@ async def run(task: Task, people: Sequence[dict[str, Any]], processes: int, mete
     workers: list[Worker] = []
     try:
         for each in tasks:  # one after the other: the first makes the tables
-            workers.append(await Worker.start(each))
+            workers.append(await Worker.start(PROGRAM, asdict(each)))
             await workers[-1].says("ready")
         pids = {name: meters.pids[name] for name in ("postgres", "simulator")}
         own = replace(
@@ -65,11 +62,11 @@ async def run(task: Task, people: Sequence[dict[str, Any]], processes: int, mete
         before = await own.begin()
         for worker in workers:
             await worker.tell("go")
-        times = await asyncio.gather(*(worker.times() for worker in workers))
+        times = await asyncio.gather(*(_times(worker) for worker in workers))
         after = await own.read()
         for worker in workers:
             await worker.tell("leave")
-            await worker.process.wait()
+            await worker.left()
     finally:
         for worker in workers:
             await worker.end()
@@ -91,50 +88,6 @@ async def _steps(database_url: str, person: Mapping[str, Any]) -> tuple[str, ...
     return tuple(row["function_name"] for row in rows)
 
 
-@dataclass(frozen=True, slots=True)
-class Worker:
-    """One running worker process; the protocol is in rival_worker.py."""
-
-    process: asyncio.subprocess.Process
-
-    @classmethod
-    async def start(cls, task: Task) -> "Worker":
-        process = await asyncio.create_subprocess_exec(
-            sys.executable,
-            "-m",
-            "joining.rival_worker",
-            stdin=asyncio.subprocess.PIPE,
-            stdout=asyncio.subprocess.PIPE,
-            cwd=FOLDER,
-            limit=LINE_BYTES_MAX,
-        )
-        worker = cls(process)
-        await worker.tell(json.dumps(asdict(task)))
-        return worker
-
-    async def tell(self, line: str) -> None:
-        assert self.process.stdin is not None
-        self.process.stdin.write(line.encode() + b"\n")
-        await self.process.stdin.drain()
-
-    async def says(self, word: str) -> None:
-        line = await self._line()
-        if line != word:
-            raise RuntimeError(f"a DBOS process said {line or 'nothing and ended'} in place of {word}")
-
-    async def times(self) -> dict[str, float]:
-        line = await self._line()
-        if not line:
-            raise RuntimeError("a DBOS process ended before its work was done")
-        found: dict[str, float] = json.loads(line)
-        return found
-
-    async def end(self) -> None:
-        if self.process.returncode is None:
-            self.process.kill()
-            await self.process.wait()
-
-    async def _line(self) -> str:
-        assert self.process.stdout is not None
-        async with asyncio.timeout(SECONDS_MAX):
-            return (await self.process.stdout.readline()).decode().strip()
+async def _times(worker: Worker) -> dict[str, float]:
+    found: dict[str, float] = json.loads(await worker.line())
+    return found

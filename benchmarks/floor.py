@@ -1,0 +1,84 @@
+"""How many joiners a second go through a pipeline that does nothing else: what the machine allows.
+
+    python benchmarks/floor.py [--joiners 5000] [--seed 1] [--json FILE]
+
+One orchestrator process, one adapter process, an endpoint that answers `$batch`, PostgreSQL that commits to disk and
+Apache Kafka. No rules, validation, tracing, security or proof (bare/). `./dev bench` runs the same beside the mesh.
+"""
+
+import argparse
+import asyncio
+import json
+import os
+import sys
+import tempfile
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+
+from bare import run as floor
+from joining import office
+from joining.meters import Meters
+from joining.report import Row, cpu_milliseconds, figures, machine, other_load
+from rich.console import Console
+
+from ucmesh_embedded.parts import PostgresPart
+from ucmesh_embedded.places import Places
+from ucmesh_embedded.stack import Stack
+from ucmesh_embedded.topology import Options
+
+PARTS = ("postgres", "kafka")
+
+
+async def measure(home: Path, joiners: int, warm_up: int, seed: int) -> floor.FloorRun:
+    """On a stack of its own under `home`."""
+    stack = Stack(home, Options(pwsh=False), lambda _name, _text: None)
+    endpoints = await stack.start(PARTS)
+    try:
+        part = stack.supervisor.parts["postgres"]
+        assert isinstance(part, PostgresPart)
+        meters = Meters(
+            pids={name: stack.pid(name) for name in PARTS},
+            postgres_url=part.server.url(),
+            kafka=endpoints.kafka,
+            topics=[floor.COMMANDS, floor.REPLIES],
+        )
+        warm, people = office.people(seed, "BAREWARM", warm_up), office.people(seed, "BARE", joiners)
+        return await floor.run(part.server.ensure_database, endpoints.kafka, warm, people, meters)
+    finally:
+        await stack.stop()
+
+
+def rows(done: floor.FloorRun) -> list[Row]:
+    each = 1e6 / done.joiners
+    return [
+        Row("bare pipeline", done.joiners_per_second, "joiners/s"),
+        Row("bare pipeline operations", done.operations_per_second, "operations/s"),
+        Row("CPU", cpu_milliseconds(done.cost, done.joiners), "ms/joiner"),
+        *(Row(f"CPU of {name}", spent * each, "us/joiner") for name, spent in sorted(done.cost.cpu_seconds.items())),
+        Row("other load", other_load(done.cost, done.seconds), "share of the machine"),
+    ]
+
+
+def main(argv: Sequence[str]) -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--joiners", type=int, default=5_000)
+    parser.add_argument("--warm-up", type=int, default=1_000)
+    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--json", type=Path, help="also write the figures here")
+    given = parser.parse_args(argv)
+    os.environ.setdefault("UCMESH_CACHE", str(Places.from_environment().cache))
+    with tempfile.TemporaryDirectory(prefix="ucmesh-floor-") as name:
+        home = Path(name)
+        home.chmod(0o755)  # PostgreSQL may run as another user
+        done = asyncio.run(measure(home, given.joiners, given.warm_up, given.seed))
+    found = rows(done)
+    console = Console() if sys.stdout.isatty() else Console(width=110)
+    console.print(figures("Joiners through the bare pipeline", found, {"seed": given.seed, "joiners": given.joiners}))
+    if given.json:
+        document = {"benchmark": "floor", "machine": machine(), "rows": [asdict(row) for row in found]}
+        given.json.write_text(json.dumps(document, indent=2) + "\n")
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])
