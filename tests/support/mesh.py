@@ -15,7 +15,7 @@ import httpx
 from support.real_parts import cache
 from ucmesh_embedded.endpoints import Endpoints
 from ucmesh_embedded.stack import Stack, purge
-from ucmesh_embedded.topology import EVERYTHING, Options
+from ucmesh_embedded.topology import Options
 
 START_SECONDS_MAX = 180
 CALL_SECONDS_MAX = 120
@@ -35,7 +35,7 @@ class Mesh:
     def endpoints(self) -> Endpoints:
         return self.stack.endpoints
 
-    def start(self, names: tuple[str, ...] = EVERYTHING) -> None:
+    def start(self, names: tuple[str, ...] = ()) -> None:
         self._thread.start()
         self._call(self.stack.start(names), START_SECONDS_MAX)
 
@@ -78,7 +78,7 @@ class Mesh:
 
 
 @contextlib.contextmanager
-def running(home: Path, options: Options, names: tuple[str, ...] = EVERYTHING) -> Iterator[Mesh]:
+def running(home: Path, options: Options, names: tuple[str, ...] = ()) -> Iterator[Mesh]:
     """A mesh for the length of the block; its data is gone afterwards, the checkout's cache is used and kept."""
     mesh = Mesh(home, options)
     mesh.start(names)

@@ -39,7 +39,6 @@ from ucmesh_embedded.processes import STOP_SECONDS_MAX, Ledger
 from ucmesh_embedded.supervisor import Event, Part, Supervisor
 from ucmesh_embedded.topology import Options, Wiring
 
-STOP_FIRST = topology.SERVICES
 NO_OPTIONS = Options()
 
 
@@ -123,11 +122,11 @@ class Stack:
             raise StackError("The stack was not started.")
         return self._supervisor
 
-    async def start(self, names: Collection[str] = topology.EVERYTHING) -> Endpoints:
-        """Start the named parts and return when all serve. StackError, with everything ended, when one cannot."""
+    async def start(self, names: Collection[str] = ()) -> Endpoints:
+        """Start the named parts (none: all), until they serve. StackError, with everything ended, when one cannot."""
         self._prepare()
         self._supervisor = Supervisor(self._on_event, self._write_pids, self.options.crashes_max)
-        wanted = self._with_needs(names)
+        wanted = self._with_needs(names or self.options.everything)
         started = {part.name: asyncio.Event() for part in wanted}
         tasks = [asyncio.create_task(self._start_one(part, started)) for part in wanted]
         try:
@@ -152,7 +151,7 @@ class Stack:
         if self._supervisor is not None:
             await self._supervisor.stop_watching()
         running = [part for part in self._parts.values() if part.child is not None]
-        first = [part for part in running if part.name in STOP_FIRST]
+        first = [part for part in running if part.name in self.options.services]
         for group in (first, [part for part in running if part not in first]):
             await asyncio.gather(*(part.stop(seconds_max) for part in group), return_exceptions=True)
         if self._lock is not None:
@@ -221,7 +220,7 @@ class Stack:
         with contextlib.suppress(OSError, ValueError):
             remembered = {str(name): int(port) for name, port in orjson.loads(file.read_bytes()).items()}
         ports: dict[str, int] = {}
-        for name in topology.LISTENERS:
+        for name in self.options.listeners:
             port = remembered.get(name, 0)
             if port and not port_is_free(port):
                 self._on_event(name, f"port {port} is taken by another program; using another one")

@@ -56,6 +56,11 @@ SEALED_FOR = ("graph-adapter", "pwsh-gateway")
 LISTENERS = (*EVERYTHING, "simulator-admin")
 
 
+def replica_names(service: str, replicas: int) -> list[str]:
+    """The first replica has the service's own name, the others a number behind it: `graph-adapter-2`."""
+    return [service, *(f"{service}-{number}" for number in range(2, replicas + 1))]
+
+
 @dataclass(frozen=True, slots=True)
 class Options:
     """What may differ between a demo, a test and a benchmark."""
@@ -72,11 +77,30 @@ class Options:
     """The simulator keeps its tenants on disk, so that a restart finds them as they were."""
     simulator_arguments: Sequence[str] = ()
     environment: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
-    """More variables for a program, by its name."""
+    """More variables for a program, by its name; those of a service reach all of its replicas."""
     faults: Mapping[str, str] = field(default_factory=dict)
     """UCMESH_FAULTS for the first start of a program; a start after a crash goes without."""
     crashes_max: int = 5
     """A part that ends this often within a minute ends the stack."""
+    replicas: int = 1
+    """Processes of each service; all of one share its database, its consumer group and its client of the issuer."""
+    doors: Mapping[str, int] = field(default_factory=dict)
+    """Port where services find a server, by its name, when it is not the server's own: a proxy's in front of it."""
+
+    @property
+    def services(self) -> list[str]:
+        """Every replica of every service."""
+        return [name for service in SERVICES for name in replica_names(service, self.replicas)]
+
+    @property
+    def everything(self) -> list[str]:
+        """Every part of a stack with these options."""
+        return [*SERVERS, *self.services]
+
+    @property
+    def listeners(self) -> list[str]:
+        """Whatever needs a port."""
+        return [*LISTENERS, *(name for name in self.services if name not in SERVICES)]
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,7 +127,15 @@ class Wiring:
 
     def database_url(self, service: str) -> str:
         role = database(service)
-        return f"postgresql://{role}:{self.keys.password(f'database-{role}')}@127.0.0.1:{self.ports['postgres']}/{role}"
+        return f"postgresql://{role}:{self.keys.password(f'database-{role}')}@127.0.0.1:{self.door('postgres')}/{role}"
+
+    def door(self, name: str) -> int:
+        """The port that services are told for a server."""
+        return self.options.doors.get(name, self.ports[name])
+
+    def tenants_url(self) -> str:
+        """Where services find Microsoft 365."""
+        return f"https://127.0.0.1:{self.door('simulator')}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,7 +154,12 @@ class Program:
 
 def programs(wiring: Wiring) -> list[Program]:
     """Everything but PostgreSQL and Kafka, in reading order; `needs` gives the start order."""
-    return [_issuer(wiring), _traces(wiring), _simulator(wiring), *(_service(wiring, name) for name in SERVICES)]
+    replicas = [
+        _service(wiring, service, name)
+        for service in SERVICES
+        for name in replica_names(service, wiring.options.replicas)
+    ]
+    return [_issuer(wiring), _traces(wiring), _simulator(wiring), *replicas]
 
 
 def all_topics() -> dict[str, int]:
@@ -179,14 +216,15 @@ def _simulator(wiring: Wiring) -> Program:
     )
 
 
-def _service(wiring: Wiring, name: str) -> Program:
-    prefix = name.replace("-", "_").upper() + "_"
-    told = _common(wiring, name) | _OWN[name](wiring)
+def _service(wiring: Wiring, service: str, name: str) -> Program:
+    prefix = service.replace("-", "_").upper() + "_"
+    told = _common(wiring, service) | {"HTTP_PORT": str(wiring.ports[name])} | _OWN[service](wiring)
     environment = {prefix + variable: value for variable, value in told.items()}
+    environment |= wiring.options.environment.get(service, {})
     if "OTLP_ENDPOINT" in told:
         token = wiring.keys.password("traces-ingest")
         environment["OTEL_EXPORTER_OTLP_HEADERS"] = f"Authorization=Bearer%20{token}"
-    return Program(name, [database(name)], environment, needs=["postgres", "kafka", "issuer"])
+    return Program(name, [database(service)], environment, needs=["postgres", "kafka", "issuer"])
 
 
 def _common(wiring: Wiring, name: str) -> dict[str, str]:
@@ -198,7 +236,6 @@ def _common(wiring: Wiring, name: str) -> dict[str, str]:
         "CA_FILE": str(keys.ca_file),
         "CLIENT_ID": name,
         "CLIENT_SECRET": keys.password(f"client-{name}"),
-        "HTTP_PORT": str(wiring.ports[name]),
         "KEK_FILE": str(keys.kek_file(name)),
     }
     if wiring.options.trace_ratio > 0:
@@ -216,8 +253,8 @@ def _cert_manager(wiring: Wiring) -> dict[str, str]:
 def _graph_adapter(wiring: Wiring) -> dict[str, str]:
     return {
         "SEALING_KEY_FILE": str(wiring.keys.sealing_key_file("graph-adapter")),
-        "LOGIN_URL": wiring.url("simulator"),
-        "GRAPH_URL": wiring.url("simulator") + "/v1.0",
+        "LOGIN_URL": wiring.tenants_url(),
+        "GRAPH_URL": wiring.tenants_url() + "/v1.0",
     }
 
 
@@ -225,7 +262,7 @@ def _pwsh_gateway(wiring: Wiring) -> dict[str, str]:
     told = {
         "SEALING_KEY_FILE": str(wiring.keys.sealing_key_file("pwsh-gateway")),
         "BACKEND": "pwsh" if wiring.pwsh else "simulated",
-        "SIMULATOR_URL": wiring.url("simulator"),
+        "SIMULATOR_URL": wiring.tenants_url(),
         "SIMULATOR_CA": str(wiring.keys.ca_file),
     }
     return told | ({"MODULE_PATH": str(modules_folder())} if wiring.pwsh else {})

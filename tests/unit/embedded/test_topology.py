@@ -49,6 +49,25 @@ def test_each_service_has_keys_of_its_own(wiring: Wiring) -> None:
     assert len({Path(kek).read_bytes() for kek in keks}) == len(topology.SERVICES)
 
 
+def test_replicas_share_everything_but_their_port(tmp_path: Path) -> None:
+    options = Options(replicas=2, environment={"graph-adapter": {"GRAPH_ADAPTER_LEASE_SECONDS": "2"}})
+    ports = {name: 20_000 + number for number, name in enumerate(options.listeners)}
+    two = Wiring(Places.of(tmp_path), ports, options)
+    first, second = service(two, "graph-adapter"), service(two, "graph-adapter-2")
+    assert first.arguments == second.arguments
+    differing = {name for name in first.environment if first.environment[name] != second.environment[name]}
+    assert differing == {"GRAPH_ADAPTER_HTTP_PORT"}
+    assert second.environment["GRAPH_ADAPTER_LEASE_SECONDS"] == "2"
+
+
+def test_services_find_a_server_behind_its_door(tmp_path: Path) -> None:
+    ports = {name: 20_000 + number for number, name in enumerate(topology.LISTENERS)}
+    wiring = Wiring(Places.of(tmp_path), ports, Options(doors={"postgres": 1, "simulator": 2}))
+    told = service(wiring, "graph-adapter").environment
+    assert ":1/" in told["GRAPH_ADAPTER_DATABASE_URL"]
+    assert told["GRAPH_ADAPTER_LOGIN_URL"] == "https://127.0.0.1:2"
+
+
 def test_without_pwsh_the_gateway_is_simulated(wiring: Wiring, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", "/nowhere")
     told = service(wiring, "pwsh-gateway").environment
