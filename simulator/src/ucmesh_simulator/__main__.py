@@ -87,6 +87,8 @@ async def _serve(world: World, listeners: Listeners, token: str, state_file: Pat
         died = not stopped.done()
         stop.set()
         await asyncio.gather(*work[len(up.tasks) :])
+    if state_file is not None:
+        persistence.save(world, state_file)  # requests were still answered while the doors closed
     return 1 if died else 0
 
 

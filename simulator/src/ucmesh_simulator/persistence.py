@@ -53,7 +53,7 @@ def save(world: World, file: Path) -> None:
 
 
 async def keep_saved(world: World, file: Path, stop: asyncio.Event) -> None:
-    """Until `stop`: saves after writes, not after reads, and once more at the end. Raises OSError."""
+    """Until `stop`: saves after writes, not after reads. The last save is due when nobody is served any more."""
     saved = -1
     while not stop.is_set():
         if world.writes != saved:
@@ -61,7 +61,6 @@ async def keep_saved(world: World, file: Path, stop: asyncio.Event) -> None:
             saved = world.writes
         with suppress(TimeoutError):
             await asyncio.wait_for(stop.wait(), SAVE_SECONDS)
-    save(world, file)
 
 
 def _say_unreadable(file: Path, reason: str) -> None:

@@ -1,10 +1,14 @@
 """The state file: what was saved comes back, and what cannot be read is said and passed over."""
 
 import asyncio
+import contextlib
+import os
 import pickle
-from collections.abc import Callable
+import signal
+from collections.abc import AsyncIterator, Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from cryptography import x509
@@ -14,6 +18,7 @@ from cryptography.hazmat.primitives.serialization import Encoding
 from cryptography.x509.oid import NameOID
 
 from ucmesh_simulator import persistence
+from ucmesh_simulator.__main__ import _serve
 from ucmesh_simulator.admin.http import install
 from ucmesh_simulator.requests_log import LoggedRequest
 from ucmesh_simulator.seed import SeedFile
@@ -117,7 +122,7 @@ class Rounds(asyncio.Event):
         raise TimeoutError
 
 
-async def test_a_running_world_is_saved_after_writes_and_at_the_end(tmp_path: Path) -> None:
+async def test_a_running_world_is_saved_after_writes(tmp_path: Path) -> None:
     world, file = seeded(), tmp_path / "state"
     saved: list[bool] = []
 
@@ -129,7 +134,24 @@ async def test_a_running_world_is_saved_after_writes_and_at_the_end(tmp_path: Pa
     await persistence.keep_saved(world, file, Rounds(lambda: look(0), lambda: look(2), lambda: look(0)))
 
     assert saved == [True, False, True]
-    assert file.exists()
+
+
+async def test_what_is_written_while_the_doors_close_is_saved_too(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    world, file = seeded(), tmp_path / "state"
+
+    @contextlib.asynccontextmanager
+    async def running(*_: object) -> AsyncIterator[SimpleNamespace]:
+        os.kill(os.getpid(), signal.SIGTERM)
+        yield SimpleNamespace(tasks=[], base_url="", admin_url="")
+        world.writes += 1
+
+    monkeypatch.setattr("ucmesh_simulator.__main__.running", running)
+    assert await _serve(world, None, "token", file) == 0  # type: ignore[arg-type]
+    kept = persistence.load(file)
+    assert kept is not None
+    assert kept.writes == world.writes
 
 
 def test_no_file_is_no_world(tmp_path: Path) -> None:
