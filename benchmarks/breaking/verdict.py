@@ -1,0 +1,161 @@
+"""What the tenant and the mesh hold at the end, and how a disturbed run differs from an undisturbed one.
+
+Owns: the picture of a run and the comparison. What may differ is left out: ids, times, and which free number somebody
+got.
+"""
+
+from collections import Counter, defaultdict
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from breaking.office import CUSTOMER, UNDER_WAY, Office
+
+SECTIONS = "users,deleted_users,skus,mailboxes,teams_users,numbers"
+DONE = "provisioned"
+
+
+@dataclass(frozen=True, slots=True)
+class Picture:
+    """One run's end. `holdings`: what the tenant holds of an employee id, one entry a user."""
+
+    holdings: dict[str, list[dict[str, Any]]]
+    users: int
+    seats: dict[str, int]
+    numbers: int
+    plans: list[dict[str, Any]]
+    people: dict[str, dict[str, Any]]
+    numbers_held: Counter[str]
+    dead_letters: list[dict[str, Any]]
+
+    @classmethod
+    async def take(cls, office: Office, employee_ids: Sequence[str]) -> "Picture":
+        tenant = await office.tenant(SECTIONS)
+        numbers = await office.pages(f"/customers/{CUSTOMER}/numbers")
+        return cls(
+            holdings=_holdings(tenant),
+            users=len(tenant["users"]),
+            seats={sku["skuPartNumber"]: sku["consumed"] for sku in tenant["skus"]},
+            numbers=sum(1 for number in tenant["numbers"] if number["holder"]),
+            plans=await office.pages("/plans", customer=CUSTOMER),
+            people={employee_id: await office.person(employee_id) for employee_id in employee_ids},
+            numbers_held=Counter(number["employee_id"] for number in numbers if number["employee_id"]),
+            dead_letters=await office.pages("/dead-letters"),
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One line of the verdict; `who` says exactly what is wrong. Every goal is none."""
+
+    name: str
+    who: list[str]
+
+    def as_json(self) -> dict[str, Any]:
+        return {
+            "name": self.name,
+            "figure": len(self.who),
+            "unit": "count",
+            "goal": 0,
+            "holds": not self.who,
+            "who": self.who,
+        }
+
+
+def compare(wanted: Picture, found: Picture) -> list[Row]:
+    """The verdict over `found`; `wanted` is of the same people, undisturbed."""
+    ids = list(wanted.people)
+    return [
+        Row("joiners lost", [_story(found, each) for each in ids if _lost(wanted, found, each)]),
+        Row("effects doubled", list(_doubled(wanted, found))),
+        Row("plans stuck", [_plan(plan) for plan in found.plans if plan["state"] in UNDER_WAY]),
+        Row(
+            "plans called done that the tenant does not confirm",
+            [
+                f"{_story(found, each)}: held {found.holdings.get(each)}, wanted {wanted.holdings.get(each)}"
+                for each in ids
+                if found.people[each].get("status") == DONE and found.holdings.get(each) != wanted.holdings.get(each)
+            ],
+        ),
+        Row(
+            "compensations not complete",
+            [
+                _story(found, each)
+                for each in ids
+                if found.people[each].get("status") == "compensated"
+                and (found.holdings.get(each) or found.numbers_held[each])
+            ],
+        ),
+        Row(
+            "people who ended in another way",
+            [
+                f"{_story(found, each)}; undisturbed: {wanted.people[each].get('status')}"
+                for each in ids
+                if found.people[each].get("status") != wanted.people[each].get("status")
+            ],
+        ),
+        Row("dead letters", [str(letter) for letter in found.dead_letters]),
+    ]
+
+
+def _lost(wanted: Picture, found: Picture, employee_id: str) -> bool:
+    """The mesh does not know them, or the tenant has nobody where it should have somebody."""
+    missing = bool(wanted.holdings.get(employee_id)) and not found.holdings.get(employee_id)
+    return missing or not found.people[employee_id].get("status")
+
+
+def _doubled(wanted: Picture, found: Picture) -> Iterator[str]:
+    for employee_id, held in found.holdings.items():
+        if len(held) > 1:
+            yield f"{employee_id} has {len(held)} users"
+        for one in held:
+            if one["numbers"] > 1 or len(set(one["licences"])) != len(one["licences"]):
+                yield f"{employee_id} holds {one['numbers']} numbers and the licences {one['licences']}"
+    for employee_id, count in found.numbers_held.items():
+        if count > 1:
+            yield f"{employee_id} holds {count} numbers in the mesh's records"
+    for employee_id, plans in Counter(plan["employee_id"] for plan in found.plans).items():
+        if plans > 1:
+            yield f"{employee_id} has {plans} plans"
+    if found.users > wanted.users:
+        yield f"{found.users} users in the tenant, {wanted.users} undisturbed"
+    if found.numbers > wanted.numbers:
+        yield f"{found.numbers} numbers given away, {wanted.numbers} undisturbed"
+    for sku, consumed in found.seats.items():
+        if consumed > wanted.seats[sku]:
+            yield f"{consumed} seats of {sku} consumed, {wanted.seats[sku]} undisturbed"
+
+
+def _story(found: Picture, employee_id: str) -> str:
+    person = found.people[employee_id]
+    return f"{employee_id} (plan {person.get('plan_id')}): {person.get('status')}, {person.get('reason')}"
+
+
+def _plan(plan: dict[str, Any]) -> str:
+    return f"{plan['employee_id']} (plan {plan['plan_id']}): {plan['state']}, {plan['operations']}, {plan['reason']}"
+
+
+def _holdings(tenant: dict[str, Any]) -> dict[str, list[dict[str, Any]]]:
+    employee = {user["id"]: user.get("employeeId") for user in tenant["users"]}
+    mailboxes = {mailbox["user_id"]: mailbox for mailbox in tenant["mailboxes"]}
+    teams = {each["user_id"]: each for each in tenant["teams_users"]}
+    numbers = Counter(number["holder"] for number in tenant["numbers"] if number["holder"])
+    holdings: defaultdict[str, list[dict[str, Any]]] = defaultdict(list)
+    for user in tenant["users"]:
+        mailbox, voice = mailboxes.get(user["id"], {}), teams.get(user["id"], {})
+        settings = mailbox.get("settings", {})
+        holdings[str(user.get("employeeId"))].append(
+            {
+                "upn": user["userPrincipalName"],
+                "enabled": user["accountEnabled"],
+                "groups": sorted(user["groups"]),
+                "licences": sorted(user["licences"]),
+                "manager": employee.get(user["manager_id"]),
+                "numbers": numbers[user["id"]],
+                "voice": voice.get("enterprise_voice"),
+                "policies": voice.get("policies"),
+                "mailbox": {name: value for name, value in settings.items() if name != "EmailAddresses"},
+                "cas": mailbox.get("cas"),
+            }
+        )
+    return dict(holdings)

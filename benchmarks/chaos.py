@@ -1,0 +1,186 @@
+"""Joiners through two replicas of each service while something breaks every second: what is lost or done twice?
+
+    python benchmarks/chaos.py [--events 1000] [--seed 1] [--rate 4] [--json FILE] [--keep FOLDER]
+
+The same people go through an undisturbed mesh first; then through one in which a victim drawn from the seed is killed
+with -9 and started again, paused beyond every lease, or has its connections reset, slowed, or cut after the effect. At
+the end the tenant's state and the mesh's own records of both runs are compared. Exit code 1 when something differs;
+who and which plan is printed, and the logs with the list of faults stay in a folder that is named.
+"""
+
+import argparse
+import asyncio
+import json
+import shutil
+import sys
+import tempfile
+import time
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from breaking.faults import Faults
+from breaking.office import Office, options, people
+from breaking.verdict import Picture, Row, compare
+from rich.console import Console
+from rich.table import Table
+
+from support.toxic import ToxicProxy
+from ucmesh_embedded.places import Places
+from ucmesh_embedded.stack import Stack
+
+REPLICAS = 2
+WIDTH = 130
+POLL_SECONDS = 0.5
+END_SECONDS_MAX = 240.0
+BEHIND_PROXIES = ("postgres", "simulator")
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """Everything the report says."""
+
+    events: int
+    seed: int
+    seconds: float
+    faults: Counter[str]
+    ends: Counter[str]
+    rows: Sequence[Row]
+
+    @property
+    def holds(self) -> bool:
+        return not any(row.who for row in self.rows)
+
+    def show(self, console: Console) -> None:
+        console.print(f"{self.events} joiners, seed {self.seed}, {self.seconds:.0f} s, ends: {dict(self.ends)}")
+        faults = Table("fault", "times", title=f"{self.faults.total()} faults")
+        for kind, times in sorted(self.faults.items()):
+            faults.add_row(kind, str(times))
+        verdict = Table("verdict", "figure", "goal", "holds")
+        for row in self.rows:
+            verdict.add_row(row.name, str(len(row.who)), "0", "no" if row.who else "yes")
+        console.print(faults, verdict)
+        for row in self.rows:
+            for who in row.who[:20]:
+                console.print(f"{row.name}: {who}", markup=False)
+
+    def as_json(self) -> dict[str, Any]:
+        return {
+            "events": self.events,
+            "seed": self.seed,
+            "seconds": round(self.seconds, 1),
+            "faults": dict(self.faults),
+            "ends": dict(self.ends),
+            "holds": self.holds,
+            "verdict": [row.as_json() for row in self.rows],
+        }
+
+
+async def undisturbed(home: Path, seed: int, everybody: Sequence[Mapping[str, Any]]) -> Picture:
+    """One replica of each, all sent at once."""
+    stack = Stack(home, options(seed, 1, keep_tenants=False, doors={}), cache=Places.from_environment().cache)
+    async with stack:
+        office = Office(stack)
+        await office.prepare(len(everybody))
+        for start in range(0, len(everybody), 500):
+            await office.send(everybody[start : start + 500])
+        await _ended(office, END_SECONDS_MAX + len(everybody))
+        picture = await Picture.take(office, [each["employee_id"] for each in everybody])
+        await office.close()
+    return picture
+
+
+async def disturbed(
+    home: Path, seed: int, everybody: Sequence[Mapping[str, Any]], rate: float
+) -> tuple[Picture, Faults]:
+    """Faults from the first event on, until every plan has ended or the time they may last is over."""
+    proxies = {name: await ToxicProxy("127.0.0.1", 0).up() for name in BEHIND_PROXIES}
+    doors = {name: proxy.port for name, proxy in proxies.items()}
+    log = home / "stack.txt"
+
+    def told(name: str, text: str) -> None:
+        if name in proxies and text == "starting":
+            proxies[name].upstream_port = stack.wiring.ports[name]
+        with log.open("a") as file:
+            file.write(f"{time.strftime('%H:%M:%S')} {name}: {text}\n")
+
+    made = options(seed, REPLICAS, keep_tenants=True, doors=doors)
+    stack = Stack(home, made, told, Places.from_environment().cache)
+    async with stack:
+        office = Office(stack)
+        await office.prepare(len(everybody))
+        faults, over = Faults(stack, proxies, seed, told), asyncio.Event()
+        breaking = asyncio.create_task(faults.run(over))
+        try:
+            for each in everybody:
+                await office.send([each])
+                await asyncio.sleep(1 / rate)
+            await _ended(office, len(everybody) / rate)
+        finally:
+            over.set()
+            await breaking
+        await _ended(office, END_SECONDS_MAX)
+        picture = await Picture.take(office, [each["employee_id"] for each in everybody])
+        await office.close()
+    for proxy in proxies.values():
+        await proxy.down()
+    return picture, faults
+
+
+async def _ended(office: Office, seconds_max: float) -> bool:
+    """Whether no plan is under way any more; gives up after `seconds_max`."""
+    deadline = time.monotonic() + seconds_max
+    while await office.under_way():
+        if time.monotonic() > deadline:
+            return False
+        await asyncio.sleep(POLL_SECONDS)
+    return True
+
+
+async def run(home: Path, seed: int, events: int, rate: float, console: Console) -> Outcome:
+    everybody = people(seed, events)
+    console.print(f"seed {seed}, {events} events")
+    wanted = await undisturbed(home / "undisturbed", seed, everybody)
+    console.print(f"undisturbed: {dict(_ends(wanted))}")
+    began = time.monotonic()
+    (home / "disturbed").mkdir(exist_ok=True)
+    found, faults = await disturbed(home / "disturbed", seed, everybody, rate)
+    rows = compare(wanted, found)
+    return Outcome(events, seed, time.monotonic() - began, faults.counts, _ends(found), rows)
+
+
+def _ends(picture: Picture) -> Counter[str]:
+    return Counter(str(person.get("status")) for person in picture.people.values())
+
+
+def main(argv: Sequence[str]) -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--events", type=int, default=1_000, help="joiners")
+    parser.add_argument("--seed", type=int, default=1, help="of people and faults")
+    parser.add_argument("--rate", type=float, default=4.0, help="events a second")
+    parser.add_argument("--json", type=Path, help="write the outcome there")
+    parser.add_argument("--keep", type=Path, help="folder for logs, kept in any case")
+    given = parser.parse_args(argv)
+    console = Console() if sys.stdout.isatty() else Console(width=WIDTH)
+    home = given.keep or Path(tempfile.mkdtemp(prefix="ucmesh-chaos-"))
+    home.mkdir(parents=True, exist_ok=True)
+    home.chmod(0o755)  # PostgreSQL may run as another user
+    holds = False
+    try:
+        outcome = asyncio.run(run(home, given.seed, given.events, given.rate, console))
+        outcome.show(console)
+        if given.json:
+            given.json.write_text(json.dumps(outcome.as_json(), indent=2) + "\n")
+        holds = outcome.holds
+    finally:
+        if holds and given.keep is None:
+            shutil.rmtree(home)
+        else:
+            console.print(f"faults in {home}/disturbed/stack.txt, logs beside it", soft_wrap=True)
+    return 0 if holds else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
