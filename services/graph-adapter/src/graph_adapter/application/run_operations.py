@@ -1,18 +1,20 @@
 """The leased operations of one tenant are carried out, in rounds: collect every operation's next requests, send them
 as `$batch`, feed the answers back, write down what ended or must wait, again.
 
-    sign in ──> begin ──> ┌ ask ──> settle (one transaction) ──> send ──> feed ┐ ──> ... until nothing is left to ask
-                          └─────────────────────────────────────────────────────┘
+    sign in ──> ┌ begin ──> ask ──> settle (one transaction) ──> send ──> feed ┐ ──> ... until nothing is left to ask
+                └────────────────────────────────────────────────────────────────┘
 The results of a round and the checkpoints of the next one share a transaction, and none is open while anything is sent.
+An operation begins when the one before it at its target has ended; when that one must wait, it goes back unbegun.
 """
 
 from __future__ import annotations
 
 import asyncio
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from typing import Any
 from uuid import UUID
 
 from graph_adapter.application.lease_operations import TenantWork
@@ -29,6 +31,7 @@ from graph_adapter.domain.operation import ACTIVE_CREDENTIAL, REQUEST_ID_COUNT_M
 from graph_adapter.domain.ports import Graph, Observer, Store, Tokens
 from graph_adapter.domain.progress import Directive, Finished, LookUp, Pauses, Progress, Wait
 from graph_adapter.domain.settlement import Checkpoint, Parked, Settlement, TenantPause
+from graph_adapter.domain.turns import Turns
 from mesh_runtime import faults
 from mesh_runtime.clock import Clock
 from mesh_runtime.errors import MeshError, Unavailable
@@ -61,13 +64,24 @@ async def run_operations(work: TenantWork, ports: RunPorts) -> None:
     for operation in work.operations:
         by_credential[operation.command.credential].append(operation)
     for name, operations in by_credential.items():
-        await _Run(ports, work, name).run(operations)
+        await _Run(ports, work, name, operations).run()
+
+
+@dataclass(frozen=True, slots=True)
+class Admit:
+    """What is known after signing in: who may begin, and what templates see of the tenant."""
+
+    admission: Admission
+    context: Mapping[str, Any]
 
 
 class _Run:
     """One credential's operations of one lease."""
 
-    def __init__(self, ports: RunPorts, work: TenantWork, credential: str) -> None:
+    def __init__(
+        self, ports: RunPorts, work: TenantWork, credential: str, operations: Sequence[LeasedOperation]
+    ) -> None:
+        self._turns = Turns(operations)
         self._ports = ports
         self._work = work
         self._is_active = credential == ACTIVE_CREDENTIAL
@@ -77,10 +91,10 @@ class _Run:
         self._token: Token | None = None
         self._settlement = self._blank()
 
-    async def run(self, operations: Sequence[LeasedOperation]) -> None:
-        token = await self._sign_in(operations)
-        active = self._begin(operations, token) if token is not None else []
-        while active:
+    async def run(self) -> None:
+        admit = await self._sign_in()
+        active = self._begin(admit) if admit is not None else []
+        while admit is not None and active:
             asked, questions = self._ask(active)
             asked = await self._settle(asked)
             decided = await self._send(asked)
@@ -89,6 +103,7 @@ class _Run:
             decided = [(progress, found) for progress, found in decided if not isinstance(found, LookUp)]
             decided += await self._look_up(following)
             active = await self._apply(decided)
+            active += self._begin(admit)
         await self._settle([])
 
     def _resolve(self, credential: str) -> UUID | None:
@@ -96,37 +111,41 @@ class _Run:
             return self._work.tenant.active_credential_id if self._work.tenant is not None else None
         return UUID(credential)
 
-    async def _sign_in(self, operations: Sequence[LeasedOperation]) -> Token | None:
+    async def _sign_in(self) -> Admit | None:
         """None when nothing can be done now: then every operation is answered or parked."""
         if self._credential_id is None:
             message = "The tenant has no active credential yet."
             remedy = "Apply the customer's configuration and wait until its certificate is active: `ucmesh certs list`."
-            self._end_all(operations, ops.failed("credential", message, retryable=True, remedy=remedy))
+            self._end_all(ops.failed("credential", message, retryable=True, remedy=remedy))
             return None
         try:
-            self._token = await self._ports.tokens.token(self._work.tenant_id, self._credential_id)
+            token = self._token = await self._ports.tokens.token(self._work.tenant_id, self._credential_id)
         except Unavailable as error:
-            self._put_back(operations, _sign_in_pause_seconds(error), error.message)
+            self._put_all_back(_sign_in_pause_seconds(error), error.message)
             return None
         except MeshError as error:
-            self._end_all(operations, _sign_in_failed(error))
+            self._end_all(_sign_in_failed(error))
             return None
         known = self._work.tenant.roles if self._work.tenant is not None else None
-        if self._is_active and self._token.roles is not None and self._token.roles != known:
-            self._settlement.roles = self._token.roles
+        if self._is_active and token.roles is not None and token.roles != known:
+            self._settlement.roles = token.roles
         faults.fault_point(SIGNED_IN)
-        return self._token
-
-    def _begin(self, operations: Sequence[LeasedOperation], token: Token) -> list[Progress]:
         context = context_of(self._work.tenant_id, token.graph_url, token.roles, self._catalogue.templates.values())
-        admission = Admission(self._catalogue, token.roles, self._ports.clock.now())
+        return Admit(Admission(self._catalogue, token.roles), context)
+
+    def _begin(self, admit: Admit) -> list[Progress]:
+        """Those whose turn it is; nobody's once the tenant pauses or the worker stops."""
+        now = self._ports.clock.now()
+        if self._settlement.pause is not None or self._ports.stop.is_set():
+            self._settlement.parked.extend(_unbegun(leased, now) for leased in self._turns.give_up_all())
         active = []
-        for leased in operations:
-            admitted = admission.of(leased)
-            if isinstance(admitted, Result):
-                self._end(leased, admitted, ())
-            else:
-                active.append(self._machine.begin(leased, admitted, context))
+        while following := self._turns.next():
+            for leased in following:
+                admitted = admit.admission.of(leased, now)
+                if isinstance(admitted, Result):
+                    self._end(leased, admitted, ())
+                else:
+                    active.append(self._machine.begin(leased, admitted, admit.context))
         return active
 
     def _ask(self, active: Sequence[Progress]) -> tuple[list[Asked], list[tuple[Progress, LookUp]]]:
@@ -146,7 +165,7 @@ class _Run:
 
     async def _settle(self, asked: list[Asked]) -> list[Asked]:
         """Writes down what there is, with a checkpoint of everything that is about to write. Answers what may be
-        sent.
+        sent: nothing of a target whose operation has another holder by now.
         """
         writing = {progress.leased.command.operation_id: progress for progress, _ in asked if _must_keep(progress)}
         settlement, self._settlement = self._settlement, self._blank()
@@ -156,7 +175,11 @@ class _Run:
         held = await settle_round(self._ports.store, settlement, self._ports.clock)
         for progress in writing.values():
             progress.dirty = False
-        return [one for one in asked if (key := one[0].leased.command.operation_id) not in writing or key in held]
+        lost = {reply.command.target for reply in settlement.replies if reply.command.operation_id not in held}
+        lost |= {progress.leased.command.target for key, progress in writing.items() if key not in held}
+        for target in lost:
+            self._turns.give_up(target)
+        return [one for one in asked if one[0].leased.command.target not in lost]
 
     async def _send(self, asked: Sequence[Asked]) -> list[tuple[Progress, Directive]]:
         if not asked or self._token is None:
@@ -195,7 +218,8 @@ class _Run:
         if stale and self._token is not None:
             active = await self._renew(active, self._token)
         if active and (self._settlement.pause is not None or self._ports.stop.is_set()):
-            self._settlement.parked.extend(_parked(progress, now) for progress in active)
+            for progress in active:
+                self._park(progress, now)
             return []
         return active
 
@@ -204,11 +228,8 @@ class _Run:
         if until >= progress.leased.command.deadline:
             self._end(progress.leased, wait.result, progress.request_ids)
             return
-        if not wait.throttled:
-            self._settlement.parked.append(_parked(progress, until))
-            return
-        self._settlement.parked.append(_parked(progress, now))
-        if self._pause(until, "throttled"):
+        self._park(progress, now if wait.throttled else until)
+        if wait.throttled and self._pause(until, "throttled"):
             self._ports.observer.throttled(self._work.tenant_id, wait.seconds)
 
     async def _renew(self, active: Sequence[Progress], stale: Token) -> list[Progress]:
@@ -222,17 +243,21 @@ class _Run:
             return []
         return list(active)
 
-    def _put_back(self, operations: Sequence[LeasedOperation], seconds: float, reason: str) -> None:
+    def _park(self, progress: Progress, not_before: datetime) -> None:
+        """Those after it wait in the queue for it."""
+        leased, now = progress.leased, self._ports.clock.now()
+        self._settlement.parked.append(Parked(leased.command.operation_id, not_before, progress.dump(), False))
+        self._settlement.parked.extend(_unbegun(each, now) for each in self._turns.give_up(leased.command.target))
+
+    def _put_all_back(self, seconds: float, reason: str) -> None:
         now = self._ports.clock.now()
         until = now + timedelta(seconds=seconds)
         self._pause(until, reason)
-        for leased in operations:
+        for leased in self._turns.give_up_all():
             if until >= leased.command.deadline:
                 self._end(leased, ops.failed("timeout", f"Sign-in is not possible: {reason}", retryable=True), ())
             else:
-                self._settlement.parked.append(
-                    Parked(leased.command.operation_id, now, leased.progress, leased.interrupted)
-                )
+                self._settlement.parked.append(_unbegun(leased, now))
 
     def _pause(self, until: datetime, reason: str) -> bool:
         """False when the tenant pauses for longer already."""
@@ -242,8 +267,8 @@ class _Run:
         self._settlement.pause = TenantPause(until, reason)
         return True
 
-    def _end_all(self, operations: Sequence[LeasedOperation], result: Result) -> None:
-        for leased in operations:
+    def _end_all(self, result: Result) -> None:
+        for leased in self._turns.give_up_all():
             self._end(leased, result, ())
 
     def _end(self, leased: LeasedOperation, result: Result, request_ids: Sequence[str]) -> None:
@@ -251,6 +276,7 @@ class _Run:
         now = self._ports.clock.now()
         reply = Reply(leased.command, result, leased.attempts, leased.started_at, now, ids)
         self._settlement.replies.append(reply)
+        self._turns.ended(leased)
 
     def _blank(self) -> Settlement:
         return Settlement(self._work.tenant_id, self._work.lease_id)
@@ -269,5 +295,5 @@ def _must_keep(progress: Progress) -> bool:
     return progress.dirty and progress.step.writes
 
 
-def _parked(progress: Progress, not_before: datetime) -> Parked:
-    return Parked(progress.leased.command.operation_id, not_before, progress.dump(), False)
+def _unbegun(leased: LeasedOperation, now: datetime) -> Parked:
+    return Parked(leased.command.operation_id, now, leased.progress, leased.interrupted, begun=False)

@@ -18,13 +18,12 @@ INTERRUPTION_COUNT_MAX = 5
 class Admission:
     """Decides for all operations of one token; what the token permits is found out once a template."""
 
-    def __init__(self, catalogue: Catalogue, roles: frozenset[str] | None, now: datetime) -> None:
+    def __init__(self, catalogue: Catalogue, roles: frozenset[str] | None) -> None:
         self._templates = catalogue.templates
         self._roles = roles
-        self._now = now
         self._refusals: dict[tuple[str, int], Result | None] = {}
 
-    def of(self, leased: LeasedOperation) -> Template | Result:
+    def of(self, leased: LeasedOperation, now: datetime) -> Template | Result:
         """The template to run, or the end of the operation."""
         command = leased.command
         template = self._templates.get((command.operation, command.version))
@@ -32,7 +31,7 @@ class Admission:
             return _unknown(command)
         # Past its deadline only what may have written goes on, to find out whether it did.
         unresolved = leased.interrupted or bool((leased.progress or {}).get("uncertain"))
-        if self._now >= command.deadline and not unresolved:
+        if now >= command.deadline and not unresolved:
             return ops.failed("deadline-exceeded", "The deadline passed before the operation could be carried out.")
         if leased.interruptions > INTERRUPTION_COUNT_MAX:
             return ops.failed("internal", "The adapter died several times while it carried this operation out.")

@@ -20,7 +20,7 @@ class Backlog:
 
 @dataclass(frozen=True, slots=True)
 class Share:
-    """Take up to `take` operations of the tenant."""
+    """Take up to `take` targets of the tenant: the operations of one run one after the other."""
 
     tenant_id: str
     take: int
@@ -28,7 +28,7 @@ class Share:
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """`run_size_max` operations go into one run; `tenant_in_flight_max` bounds one tenant over all replicas; `runs_max`
+    """`run_size_max` targets go into one run; `tenant_in_flight_max` bounds one tenant's over all replicas; `runs_max`
     bounds this process, `runs_per_tenant_max` one tenant inside it.
     """
 
@@ -59,8 +59,8 @@ def candidates(
 def shares(
     tenant_ids: Sequence[str], in_flight: Mapping[str, int], running: Mapping[str, int], limits: Limits
 ) -> list[Share]:
-    """What each candidate gets. `in_flight` counts leased operations over all replicas, for the tenants that are ours
-    to serve now.
+    """What each candidate gets. `in_flight` counts targets with leased operations over all replicas, for the tenants
+    that are ours to serve now.
     """
     free = limits.runs_max - sum(running.values())
     granted: list[Share] = []

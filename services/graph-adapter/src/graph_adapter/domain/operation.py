@@ -37,7 +37,7 @@ class Outcome(StrEnum):
 @dataclass(frozen=True, slots=True)
 class Command:
     """What a requester asked for. `target` is the ordering key: one operation of a target runs at a time, oldest
-    first.
+    first, and they are leased together.
     """
 
     operation_id: UUID

@@ -31,15 +31,17 @@ class Operations(Protocol):
         ...
 
     async def claim(self, tenant_ids: Sequence[str]) -> Mapping[str, int]:
-        """Keeps other leasers away from these tenants until the transaction ends; answers how many operations of each
-        are leased. Tenants another leaser is at are left out.
+        """Keeps other leasers away from these tenants until the transaction ends; answers for how many targets of
+        each operations are leased. Tenants another leaser is at are left out.
         """
         ...
 
     async def lease(
         self, shares: Sequence[Share], lease_ids: Mapping[str, UUID], now: datetime, until: datetime
     ) -> Sequence[LeasedOperation]:
-        """Takes the first operations of each share, one a target, urgent lane first, under the tenant's lease id."""
+        """Takes the first targets of each share, urgent lane first, under the tenant's lease id: of each its operations
+        in their order, up to one that is not due or uses another credential.
+        """
         ...
 
     async def settle(self, settlement: Settlement, now: datetime) -> frozenset[UUID]:
@@ -47,7 +49,7 @@ class Operations(Protocol):
         ...
 
     async def recover(self, now: datetime) -> int:
-        """Puts operations with an expired lease back, marked as interrupted."""
+        """Puts operations with an expired lease back; the first of each target is marked as interrupted."""
         ...
 
     async def extend(self, lease_ids: Sequence[UUID], due: datetime, until: datetime) -> None:

@@ -17,13 +17,14 @@ from graph_adapter.domain.operation import Reply
 @dataclass(frozen=True, slots=True)
 class Parked:
     """An operation that goes back into the queue until `not_before`, with its memory. `interrupted` keeps an
-    unresolved interruption.
+    unresolved interruption. Not `begun`: its turn did not come, and this lease was no attempt.
     """
 
     operation_id: UUID
     not_before: datetime
     progress: Mapping[str, Any] | None
     interrupted: bool
+    begun: bool = True
 
 
 @dataclass(frozen=True, slots=True)

@@ -29,6 +29,7 @@ from graph_adapter.domain.views import OperationView, StoredReply
 from graph_adapter.wire import Completed
 
 TENANT_COUNT_MAX = 20_000
+OPERATIONS_OF_A_TARGET_MAX = 10
 
 
 class OperationTable:
@@ -73,7 +74,7 @@ class OperationTable:
         if not tenant_ids:
             return {}
         rows = await self._tx.execute(sql.CLAIM, {"tenant_ids": list(tenant_ids)})
-        return {row.tenant_id: row.leased_count for row in rows}
+        return {row.tenant_id: row.target_count for row in rows}
 
     async def lease(
         self, shares: Sequence[Share], lease_ids: Mapping[str, UUID], now: datetime, until: datetime
@@ -86,6 +87,7 @@ class OperationTable:
                 "tenant_ids": [share.tenant_id for share in shares],
                 "takes": [share.take for share in shares],
                 "lease_ids": [lease_ids[share.tenant_id] for share in shares],
+                "follow_max": OPERATIONS_OF_A_TARGET_MAX,
                 "now": now,
                 "until": until,
             },
@@ -152,6 +154,7 @@ def _waits(parked: Sequence[Parked]) -> dict[str, Any]:
         "not_befores": [item.not_before for item in parked],
         "progresses": [json_text(item.progress) if item.progress is not None else None for item in parked],
         "interrupteds": [item.interrupted for item in parked],
+        "beguns": [item.begun for item in parked],
     }
 
 

@@ -1,7 +1,7 @@
 """The SQL of the operation queue. Every statement works on arrays: one round trip however many operations.
 
-Owns the queue's guarantees: one operation of a target at a time, oldest first within a lane, urgent lane first;
-nothing of a paused tenant; a lease is proof of ownership. Refuses loops over rows in Python.
+Owns the queue's guarantees: the operations of a target under one lease at a time, oldest first within a lane, urgent
+lane first; nothing of a paused tenant; a lease is proof of ownership. Refuses loops over rows in Python.
 """
 
 from __future__ import annotations
@@ -55,25 +55,39 @@ WHERE t.not_before IS NULL OR t.not_before <= :now
 # Its own statement, so that the lease statement after it sees everything that earlier holders of the locks committed.
 CLAIM = text("""
 SELECT c.tenant_id,
-       (SELECT count(*) FROM operation AS o WHERE o.tenant_id = c.tenant_id AND o.state = 'leased') AS leased_count
+       (SELECT count(DISTINCT o.target) FROM operation AS o WHERE o.tenant_id = c.tenant_id AND o.state = 'leased')
+           AS target_count
 FROM unnest(CAST(:tenant_ids AS text[])) AS c (tenant_id)
 WHERE pg_try_advisory_xact_lock(hashtextextended('graph-lease:' || c.tenant_id, 0))
 """)
 
+# `head`: the first operation of a target nobody holds. `picked`: it and what may follow it in the same run, so that a
+# target's operations are looked for once; nothing that comes after an operation which is not due, or not theirs to run.
+# Whatever a head's target has that is not done is queued; said so, it is found in the index of targets.
 LEASE = text("""
 WITH share AS (
     SELECT * FROM unnest(CAST(:tenant_ids AS text[]), CAST(:takes AS integer[]), CAST(:lease_ids AS uuid[]))
         AS s (tenant_id, take, lease_id)
-), picked AS MATERIALIZED (
-    SELECT p.operation_id, s.lease_id FROM share AS s CROSS JOIN LATERAL (
-        SELECT o.operation_id FROM operation AS o
+), head AS MATERIALIZED (
+    SELECT h.tenant_id, h.target, h.credential, s.lease_id FROM share AS s CROSS JOIN LATERAL (
+        SELECT o.tenant_id, o.target, o.credential FROM operation AS o
         WHERE o.tenant_id = s.tenant_id AND o.state = 'queued' AND o.not_before <= :now
           AND NOT EXISTS (
               SELECT 1 FROM operation AS e
               WHERE e.tenant_id = o.tenant_id AND e.target = o.target AND e.state <> 'done'
                 AND (e.state = 'leased' OR (e.lane, e.seq) < (o.lane, o.seq)))
-        ORDER BY o.lane, o.seq LIMIT s.take
-        FOR UPDATE OF o SKIP LOCKED) AS p
+        ORDER BY o.lane, o.seq LIMIT s.take) AS h
+), picked AS MATERIALIZED (
+    SELECT p.operation_id, h.lease_id FROM head AS h CROSS JOIN LATERAL (
+        SELECT o.operation_id FROM operation AS o
+        WHERE o.tenant_id = h.tenant_id AND o.target = h.target AND o.state <> 'done' AND o.not_before <= :now
+          AND o.credential = h.credential
+          AND NOT EXISTS (
+              SELECT 1 FROM operation AS e
+              WHERE e.tenant_id = o.tenant_id AND e.target = o.target AND e.state <> 'done'
+                AND (e.lane, e.seq) < (o.lane, o.seq) AND (e.not_before > :now OR e.credential <> h.credential))
+        ORDER BY o.lane, o.seq LIMIT :follow_max
+        FOR UPDATE OF o) AS p
 )
 UPDATE operation AS o
 SET state = 'leased', lease_id = p.lease_id, lease_until = :until, attempts = o.attempts + 1,
@@ -97,9 +111,12 @@ RETURNING o.operation_id
 PARK = text("""
 UPDATE operation AS o
 SET state = 'queued', lease_id = NULL, lease_until = NULL, interrupted = p.interrupted,
-    not_before = p.not_before, progress = p.progress::json
+    not_before = p.not_before, progress = p.progress::json,
+    attempts = o.attempts - CASE WHEN p.begun THEN 0 ELSE 1 END,
+    started_at = CASE WHEN p.begun OR o.attempts > 1 THEN o.started_at END
 FROM unnest(CAST(:operation_ids AS uuid[]), CAST(:not_befores AS timestamptz[]), CAST(:progresses AS text[]),
-            CAST(:interrupteds AS boolean[])) AS p (operation_id, not_before, progress, interrupted)
+            CAST(:interrupteds AS boolean[]), CAST(:beguns AS boolean[]))
+    AS p (operation_id, not_before, progress, interrupted, begun)
 WHERE o.operation_id = p.operation_id AND o.lease_id = :lease_id
 RETURNING o.operation_id
 """)
@@ -121,14 +138,20 @@ WITH held AS (
 UPDATE operation AS o SET lease_until = :until FROM held WHERE o.operation_id = held.operation_id
 """)
 
+# A run carries a target's operations out one after the other: only the first of them that is left can have begun.
 RECOVER = text("""
 WITH expired AS (
-    SELECT operation_id FROM operation WHERE state = 'leased' AND lease_until <= :now FOR UPDATE SKIP LOCKED
+    SELECT operation_id, tenant_id, target, lane, seq FROM operation
+    WHERE state = 'leased' AND lease_until <= :now FOR UPDATE SKIP LOCKED
+), judged AS (
+    SELECT operation_id, row_number() OVER (PARTITION BY tenant_id, target ORDER BY lane, seq) = 1 AS begun FROM expired
 ), put_back AS (
     UPDATE operation AS o
-    SET state = 'queued', lease_id = NULL, lease_until = NULL, interrupted = true, not_before = :now,
-        interruptions = o.interruptions + 1
-    FROM expired WHERE o.operation_id = expired.operation_id
+    SET state = 'queued', lease_id = NULL, lease_until = NULL, interrupted = o.interrupted OR j.begun,
+        not_before = :now, interruptions = o.interruptions + CASE WHEN j.begun THEN 1 ELSE 0 END,
+        attempts = o.attempts - CASE WHEN j.begun THEN 0 ELSE 1 END,
+        started_at = CASE WHEN j.begun OR o.attempts > 1 THEN o.started_at END
+    FROM judged AS j WHERE o.operation_id = j.operation_id
     RETURNING 1
 )
 SELECT count(*) FROM put_back
