@@ -181,6 +181,24 @@ async def test_a_statement_that_takes_too_long_is_stopped(postgres_url):
     await db.close()
 
 
+async def test_a_transaction_nobody_carries_on_gives_its_locks_back(postgres_url, db):
+    abandoned = Database(postgres_url, transaction_timeout_seconds=1)
+    lock = text("SELECT pg_advisory_xact_lock(4711)")
+
+    async def hold_and_stay_away() -> None:
+        async with abandoned.transaction() as tx:
+            await tx.execute(lock)
+            async with db.transaction() as other:
+                await other.execute(lock)
+            await tx.execute(text("SELECT 1"))
+
+    with pytest.raises(Unavailable) as caught:
+        await hold_and_stay_away()
+    assert caught.value.code == "database-unavailable"
+    await abandoned.ping()
+    await abandoned.close()
+
+
 async def test_a_full_pool_is_busy_in_bounded_time(postgres_url, monkeypatch):
     monkeypatch.setattr(db_module, "POOL_TIMEOUT_SECONDS", 0.1)
     db = Database(postgres_url, pool_size_max=1)

@@ -30,6 +30,8 @@ CONNECT_TIMEOUT_SECONDS = 5.0
 POOL_TIMEOUT_SECONDS = 10.0
 STATEMENT_TIMEOUT_SECONDS = 30
 IDLE_IN_TRANSACTION_SECONDS = 60
+# A client that vanished in the middle of a request is not idle to the server and no statement runs: only this ends it.
+TRANSACTION_SECONDS = 60
 # On top of the server's own statement timeout: a server that does not even say "too long" is gone.
 SILENCE_SECONDS = 5
 IDLE_BEFORE_PING_SECONDS = 2.0
@@ -38,7 +40,7 @@ LISTEN_BACKOFF_FIRST_SECONDS = 0.1
 LISTEN_BACKOFF_MAX_SECONDS = 5.0
 LISTEN_PROBE_SECONDS = 30.0
 
-_LOST_CONNECTION = frozenset({"57P01", "57P02", "57P03", "57P05", "25P03"})
+_LOST_CONNECTION = frozenset({"57P01", "57P02", "57P03", "57P05", "25P03", "25P04"})
 _CONTENTION = frozenset({"40001", "40P01", "55P03", "57014"})
 
 _log = get_logger("mesh_runtime.db")
@@ -58,12 +60,14 @@ class Database:
         pool_size_max: int = 10,
         application_name: str = "ucmesh",
         statement_timeout_seconds: int = STATEMENT_TIMEOUT_SECONDS,
+        transaction_timeout_seconds: int = TRANSACTION_SECONDS,
     ) -> None:
         self._dsn = plain_dsn(url)
         self._server_settings = {
             "application_name": application_name,
             "statement_timeout": str(statement_timeout_seconds * 1000),
             "idle_in_transaction_session_timeout": str(IDLE_IN_TRANSACTION_SECONDS * 1000),
+            "transaction_timeout": str(transaction_timeout_seconds * 1000),
             # Short statements on arrays never earn back a compilation.
             "jit": "off",
         }
