@@ -208,3 +208,18 @@ async def plain_client(kafka: KafkaSettings, group: str | None = None) -> AsyncI
         yield client
     finally:
         await client.stop()
+
+
+async def outbox_is_empty(place: Place) -> bool:
+    return bool(await place.scalar("SELECT count(*) = 0 FROM outbox"))
+
+
+def first_occurrences(records: Sequence[Any]) -> dict[str, list[int]]:
+    """Per key the `n` in order, duplicates left out as the inbox does."""
+    found: dict[str, list[int]] = {}
+    for record in records:
+        ns = found.setdefault(record.key.decode(), [])
+        n = orjson.loads(record.value)["n"]
+        if n not in ns:
+            ns.append(n)
+    return found

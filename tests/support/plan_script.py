@@ -278,3 +278,7 @@ def run_to_end(script: Script, tenant: Tenant, choose: Choose, *, disorder: bool
 
 ENDS = frozenset({PlanState.SUCCEEDED, PlanState.REFUSED, PlanState.COMPENSATED, PlanState.HELD, PlanState.CANCELLED})
 UNFINISHED = frozenset({OperationState.PENDING, OperationState.DISPATCHED, OperationState.WAITING})
+
+
+JOINER_CHANGES = {key: Behaviour() for key in ("user", "licence", "group", "number")}
+"""What each operation of a joiner changes, all of them succeeding."""

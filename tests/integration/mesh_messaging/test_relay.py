@@ -1,8 +1,5 @@
-"""The relay on real PostgreSQL and Apache Kafka: per-key order, sharing, failures of either side."""
+"""The relay on real PostgreSQL and Apache Kafka: per-key order, failures of either side."""
 
-import asyncio
-import time
-from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 from urllib.parse import urlsplit
@@ -13,7 +10,6 @@ from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from aiokafka.errors import KafkaConnectionError, KafkaError
 from sqlalchemy import text
 
-from mesh_messaging import leases
 from mesh_messaging.envelope import from_record
 from mesh_messaging.kafka import KafkaSettings, make_producer
 from mesh_messaging.outbox import OutboundMessage, append, append_raw
@@ -22,26 +18,11 @@ from mesh_messaging.relay import Relay
 from mesh_messaging.schema import SHARD_COUNT
 from mesh_messaging.sending import ClaimedMessage, Sender
 from mesh_runtime.db import Database
-from support.messaging import Place, event, running
+from support.messaging import Place, event, first_occurrences, outbox_is_empty, running
 from support.toxic import toxic
 from support.waiting import eventually
 
 pytestmark = [pytest.mark.kafka, pytest.mark.postgres]
-
-
-async def outbox_is_empty(place: Place) -> bool:
-    return bool(await place.scalar("SELECT count(*) = 0 FROM outbox"))
-
-
-def first_occurrences(records: Sequence[Any]) -> dict[str, list[int]]:
-    """Per key the `n` in order, duplicates left out as the inbox does."""
-    found: dict[str, list[int]] = {}
-    for record in records:
-        ns = found.setdefault(record.key.decode(), [])
-        n = orjson.loads(record.value)["n"]
-        if n not in ns:
-            ns.append(n)
-    return found
 
 
 async def test_what_arrives_is_what_was_appended_headers_and_trace_included(place: Place) -> None:
@@ -118,62 +99,6 @@ async def test_a_rolled_back_use_case_says_nothing(place: Place) -> None:
     assert [orjson.loads(record.value)["n"] for record in await place.records()] == [2]
 
 
-async def test_three_relays_share_the_shards_and_keep_every_keys_order(place: Place) -> None:
-    keys = [f"k{n}" for n in range(40)]
-    relays = [place.relay(lease_seconds=1.0, batch_size_max=200) for _ in range(3)]
-    async with running(*(relay.run for relay in relays)):
-        for base in range(0, 60, 20):
-            messages = [(key, event(n, key=key)) for n in range(base, base + 20) for key in keys]
-            await place.append(messages)
-        await eventually(lambda: shares_are_fair(place, [4, 6, 6]), what="fair shares")
-        await place.append([(key, event(60, key=key)) for key in keys])
-        await eventually(lambda: outbox_is_empty(place))
-    records = await place.records()
-    assert {key: ns == list(range(61)) for key, ns in first_occurrences(records).items()} == dict.fromkeys(keys, True)
-    assert await place.scalar("SELECT count(*) FROM outbox_lease WHERE relay IS NOT NULL") == 0, "given back at the end"
-    assert await place.scalar("SELECT count(*) FROM outbox_relay") == 0
-
-
-async def test_a_relay_that_dies_without_a_word_loses_its_shards_when_the_lease_ends(place: Place) -> None:
-    async with place.db.transaction() as tx:
-        share = await leases.keep(tx, "dead", 0.5)
-    assert len(share.shards) == SHARD_COUNT
-    await place.append([("k", event(1))])
-    started = time.monotonic()
-    async with running(place.relay(lease_seconds=0.5).run):
-        await eventually(lambda: outbox_is_empty(place))
-    assert time.monotonic() - started < 5
-
-
-async def test_a_stalled_relay_that_wakes_up_sends_only_duplicates(place: Place) -> None:
-    """The stalled one has claimed messages before it slept; meanwhile another relay took its shards and finished."""
-    await place.append([(f"k{n % 4}", event(n, key=f"k{n % 4}")) for n in range(40)])
-    stalled = place.relay(lease_seconds=0.4)
-    asleep, awake = asyncio.Event(), asyncio.Event()
-    send = stalled._sender.send
-
-    async def send_late(messages: Sequence[ClaimedMessage]) -> Any:
-        asleep.set()
-        await awake.wait()
-        return await send(messages)
-
-    stalled._sender.send = send_late  # type: ignore[method-assign]
-    late = asyncio.create_task(stalled.relay_once())
-    await asleep.wait()
-    async with running(place.relay(lease_seconds=0.4).run):
-        await eventually(lambda: outbox_is_empty(place), what="the other relay")
-        await place.append([(f"k{n % 4}", event(n, key=f"k{n % 4}")) for n in range(40, 80)])
-        await eventually(lambda: outbox_is_empty(place), what="the other relay, later messages")
-        awake.set()
-        await late
-    await stalled._leave()
-    records = await place.records()
-    assert len(records) == 120, "forty came twice"
-    assert first_occurrences(records) == {f"k{k}": list(range(k, 80, 4)) for k in range(4)}
-    assert await stalled.relay_once() == 0, "nothing is its own any more"
-    await stalled._leave()
-
-
 async def test_a_topic_that_does_not_exist_does_not_stop_the_others(place: Place) -> None:
     await place.append([("k", event(n)) for n in range(3)], topic="ucmesh.nowhere.v1")
     await place.append([("k", event(n)) for n in range(3)])
@@ -240,11 +165,6 @@ async def holds_all_shards(place: Place) -> bool:
     return bool(
         await place.scalar("SELECT count(*) = :all FROM outbox_lease WHERE expires_at > now()", all=SHARD_COUNT)
     )
-
-
-async def shares_are_fair(place: Place, expected: list[int]) -> bool:
-    rows = await place.rows("SELECT count(*) AS held FROM outbox_lease WHERE expires_at > now() GROUP BY relay")
-    return sorted(row.held for row in rows) == expected
 
 
 async def delivered(place: Place, count: int) -> bool:

@@ -2,9 +2,7 @@
 
 import asyncio
 import uuid
-from urllib.parse import urlsplit, urlunsplit
 
-import asyncpg
 import pytest
 from sqlalchemy import exc, text
 
@@ -12,20 +10,10 @@ from mesh_runtime import db as db_module
 from mesh_runtime import faults, telemetry
 from mesh_runtime.db import AFTER_COMMIT, BEFORE_COMMIT, Database
 from mesh_runtime.errors import Refused, Unavailable
-from support.toxic import ToxicProxy
+from support.databases import kill_backends
 from support.waiting import eventually
 
 pytestmark = pytest.mark.postgres
-
-
-@pytest.fixture
-async def db(postgres_url):
-    database = Database(postgres_url, pool_size_max=3, application_name="test-db")
-    async with database.transaction() as tx:
-        await tx.execute(text("DROP TABLE IF EXISTS thing"))
-        await tx.execute(text("CREATE TABLE thing (id int PRIMARY KEY, data jsonb)"))
-    yield database
-    await database.close()
 
 
 async def add(db: Database, key: int) -> None:
@@ -36,17 +24,6 @@ async def add(db: Database, key: int) -> None:
 async def ids(db: Database) -> list[int]:
     async with db.read() as tx:
         return list((await tx.execute(text("SELECT id FROM thing ORDER BY id"))).scalars())
-
-
-async def kill_backends(url: str, application_name: str) -> int:
-    connection = await asyncpg.connect(url)
-    try:
-        return await connection.fetchval(
-            "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity WHERE application_name = $1",
-            application_name,
-        )
-    finally:
-        await connection.close()
 
 
 async def test_a_block_commits_at_its_end(db):
@@ -241,61 +218,6 @@ async def test_the_pool_lives_through_a_restart_of_the_server(db, postgres_serve
     assert await ids(db) == [7]
 
 
-async def test_a_listener_hears_notifications(db):
-    heard: list[str] = []
-    async with db.raw_listen("test_channel", heard.append):
-        await eventually(lambda: heard == [""])
-        async with db.transaction() as tx:
-            await tx.execute(text("SELECT pg_notify('test_channel', 'hello'), pg_notify('other', 'no')"))
-        await eventually(lambda: heard == ["", "hello"])
-
-
-async def test_a_listener_reconnects_and_says_so(db, postgres_url):
-    heard: list[str] = []
-    async with db.raw_listen("test_channel", heard.append):
-        await eventually(lambda: heard == [""])
-        assert await kill_backends(postgres_url, "test-db-listen") == 1
-        await eventually(lambda: heard == ["", ""])
-        async with db.transaction() as tx:
-            await tx.execute(text("SELECT pg_notify('test_channel', 'again')"))
-        await eventually(lambda: heard == ["", "", "again"])
-    connection = await asyncpg.connect(postgres_url)
-
-    async def listeners() -> bool:
-        return (
-            await connection.fetchval("SELECT count(*) FROM pg_stat_activity WHERE application_name = 'test-db-listen'")
-            == 0
-        )
-
-    await eventually(listeners)
-    await connection.close()
-
-
-@pytest.fixture
-async def proxied(postgres_url):
-    """A proxy in front of the server and the URL through it."""
-    parts = urlsplit(postgres_url)
-    proxy = await ToxicProxy(parts.hostname, parts.port).up()
-    netloc = f"{parts.username}:{parts.password}@127.0.0.1:{proxy.port}"
-    yield proxy, urlunsplit(parts._replace(netloc=netloc))
-    await proxy.down()
-
-
-async def test_a_listener_notices_a_connection_that_fell_silent(proxied, monkeypatch):
-    monkeypatch.setattr(db_module, "LISTEN_PROBE_SECONDS", 0.1)
-    monkeypatch.setattr(db_module, "CONNECT_TIMEOUT_SECONDS", 0.5)
-    proxy, url = proxied
-    db = Database(url, application_name="test-silent")
-    heard: list[str] = []
-    async with db.raw_listen("test_channel", heard.append):
-        await eventually(lambda: heard == [""])
-        proxy.blackhole = True
-        await eventually(lambda: proxy.accepted > 1)
-        proxy.blackhole = False
-        await eventually(lambda: len(heard) == 2)
-    await db.close()
-
-
 async def test_a_server_that_fell_silent_is_unavailable_in_bounded_time(proxied, monkeypatch):
     monkeypatch.setattr(db_module, "SILENCE_SECONDS", 0.5)
     proxy, url = proxied
@@ -308,19 +230,3 @@ async def test_a_server_that_fell_silent_is_unavailable_in_bounded_time(proxied,
     proxy.blackhole = False
     await db.ping()
     await db.close()
-
-
-async def test_a_listener_does_not_need_the_server_to_start(unused_tcp_port):
-    db = Database(f"postgresql://app:x@127.0.0.1:{unused_tcp_port}/x")
-    heard: list[str] = []
-    async with db.raw_listen("test_channel", heard.append):
-        assert heard == []
-    await db.close()
-
-
-async def test_a_listener_lives_through_a_restart_of_the_server(db, postgres_server):
-    heard: list[str] = []
-    async with db.raw_listen("test_channel", heard.append):
-        await eventually(lambda: heard == [""])
-        await postgres_server.restart()
-        await eventually(lambda: len(heard) == 2, seconds=20)

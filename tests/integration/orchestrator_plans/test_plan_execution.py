@@ -9,21 +9,12 @@ from uuid import UUID
 import orjson
 import pytest
 
-from mesh_runtime.errors import Conflict, InvalidInput, NotFound, Refused
-from orchestrator.application.cancel_plan import cancel_plan
+from mesh_runtime.errors import InvalidInput
 from orchestrator.application.fire_timers import fire_timers
-from orchestrator.application.retry_plan import retry_plan
 from orchestrator.domain.plan import Retry, Wait, ref
-from orchestrator.domain.ports import Observation, Refusal
+from orchestrator.domain.ports import Refusal
 from support.plan_mesh import PlanMesh, counted, joiner, later
-from support.plan_script import TENANT, Behaviour, op
-
-CHANGES = {key: Behaviour() for key in ("user", "licence", "group", "number")}
-
-
-@pytest.fixture
-def mesh(db):
-    return PlanMesh(db, joiner, CHANGES)
+from support.plan_script import JOINER_CHANGES, TENANT, Behaviour, op
 
 
 async def test_a_joiner_runs_to_its_end_and_is_announced(mesh):
@@ -74,7 +65,7 @@ async def test_a_batch_of_plans_takes_as_many_statements_as_one(mesh, db):
 
 
 async def test_a_refused_operation_is_compensated_in_the_tenant(db):
-    mesh = PlanMesh(db, joiner, {**CHANGES, "number": Behaviour(outcome="refused")})
+    mesh = PlanMesh(db, joiner, {**JOINER_CHANGES, "number": Behaviour(outcome="refused")})
     [plan_id] = await mesh.start(mesh.start_request())
     await mesh.run_to_end()
     assert await mesh.state(plan_id) == "compensated"
@@ -198,70 +189,6 @@ async def test_silence_is_asked_about_and_the_stored_answer_taken(mesh):
     assert again.event.id != lost.event.id
     await mesh.take(mesh.answers([again]))
     assert await mesh.state(plan_id) == "running"
-
-
-async def test_a_held_plan_is_retried_and_cancelled_through_the_use_cases(db):
-    mesh = PlanMesh(
-        db,
-        lambda _request: [op("user"), op("mailbox", "user", failure="hold")],
-        {"user": Behaviour(), "mailbox": Behaviour(outcome="refused")},
-    )
-    [plan_id] = await mesh.start(mesh.start_request())
-    await mesh.run_to_end()
-    assert await mesh.state(plan_id) == "held"
-    assert await retry_plan(mesh.engine, db, plan_id) == "observing"
-    await mesh.run_to_end()
-    assert await mesh.state(plan_id) == "held"
-    assert (await mesh.plan(plan_id)).plan.round == 2
-    assert await cancel_plan(mesh.engine, db, plan_id, actor="ann") == "compensating"
-    await mesh.run_to_end()
-    assert await mesh.state(plan_id) == "cancelled"
-    assert mesh.tenants[plan_id].changed == set()
-    assert mesh.announced(plan_id) == ["created", "held", "held", "cancelled"]
-    assert (await mesh.plan(plan_id)).plan.reason.message == "cancelled by ann"
-
-
-async def test_what_cannot_be_retried_or_cancelled_says_so(mesh, db):
-    [plan_id] = await mesh.start(mesh.start_request())
-    with pytest.raises(Conflict):
-        await retry_plan(mesh.engine, db, plan_id)
-    await mesh.run_to_end()
-    with pytest.raises(Conflict):
-        await retry_plan(mesh.engine, db, plan_id)
-    with pytest.raises(Conflict):
-        await cancel_plan(mesh.engine, db, plan_id, actor="ann")
-    with pytest.raises(NotFound):
-        await cancel_plan(mesh.engine, db, UUID(int=5), actor="ann")
-
-
-async def test_a_retry_todays_rules_refuse_leaves_the_plan_as_it_was(db):
-    mesh = PlanMesh(db, lambda _request: Refusal("no-seats", "none"))
-    [plan_id] = await mesh.start(mesh.start_request())
-    await mesh.run_to_end()
-    mesh.rules.observation = Refusal("site-unknown", "no site fits")
-    with pytest.raises(Refused) as caught:
-        await retry_plan(mesh.engine, db, plan_id)
-    assert caught.value.code == "site-unknown"
-    assert (await mesh.plan(plan_id)).plan.round == 1
-
-
-async def test_no_undo_ever_crosses_tenants(db):
-    mesh = PlanMesh(
-        db,
-        lambda _request: [op("user"), op("mailbox", "user", failure="hold")],
-        {"user": Behaviour(), "mailbox": Behaviour(outcome="refused")},
-    )
-    [plan_id] = await mesh.start(mesh.start_request())
-    await mesh.run_to_end()
-    mesh.rules.observation = Observation("another-tenant", op("observe", name="test.observe"))
-    with pytest.raises(Refused) as caught:
-        await retry_plan(mesh.engine, db, plan_id)
-    assert caught.value.code == "tenant-changed"
-    [elsewhere] = await mesh.start(mesh.start_request(tenant_id="another-tenant"))
-    for message in await mesh.collect():
-        [event] = mesh.answers([message])
-        await mesh.take([replace(event, data=event.data.replace(TENANT.encode(), b"another-tenant"))])
-    assert (await mesh.plan(elsewhere)).plan.reason.code == "tenant-changed"
 
 
 def await_person(employee_id):

@@ -1,54 +1,21 @@
 """Operations as scripts: given these answers, these cmdlets are called, this is recorded and this is the verdict."""
 
-from collections.abc import Mapping, Sequence
-from typing import Any
-
 import pytest
 
-from pwsh_gateway.adapters import shipped
-from pwsh_gateway.domain.operations import Intent, Undo
-from pwsh_gateway.domain.procedure import Again, Circumstances, Conclusion, Done, perform
-from pwsh_gateway.domain.protocol import Answer, CmdletError, Invocation, Lost, Raised, Returned
-
-CATALOGUE = shipped.catalogue()
-RULES, _ = shipped.error_rules()
-USER = "zoe.mueller@northwind.example"
-NUMBER = "+41445551000"
-ASSIGN = {"identity": USER, "telephone_number": NUMBER, "number_type": "DirectRouting"}
-GRANT = {"identity": USER, "policy_type": "TeamsCallingPolicy", "policy_name": "AllowCalling"}
-MISSING = Raised(CmdletError('Management object not found for identity "x".'))
-UNAVAILABLE = Raised(CmdletError("The service is temporarily unavailable", http=503))
-
-
-def user(**properties: Any) -> Returned:
-    return Returned(({"Identity": "b7d9a0e2-9c1d-4a7b-8c56-1d2e3f405162", "UserPrincipalName": USER, **properties},))
-
-
-def play(
-    operation: str, params: Mapping[str, Any], answers: Sequence[Answer], **circumstances: Any
-) -> tuple[list[Invocation | Intent], Conclusion]:
-    """Runs the procedure to its end; every answer must be asked for."""
-    procedure = perform(CATALOGUE.find(operation, 1), params, Circumstances(RULES, **circumstances))
-    steps: list[Invocation | Intent] = []
-    left = list(answers)
-    answer: Answer | None = None
-    try:
-        while True:
-            step = procedure.send(answer)
-            steps.append(step)
-            answer = left.pop(0) if isinstance(step, Invocation) else None
-    except StopIteration as end:
-        assert not left, "an answer nobody asked for"
-        return steps, end.value
-
-
-def shape(steps: Sequence[Invocation | Intent]) -> list[object]:
-    return [step.cmdlet if isinstance(step, Invocation) else dict(step.former) for step in steps]
-
-
-def done(conclusion: Conclusion) -> Done:
-    assert isinstance(conclusion, Done), conclusion
-    return conclusion
+from pwsh_gateway.domain.operations import Undo
+from pwsh_gateway.domain.protocol import Answer, CmdletError, Invocation, Raised, Returned
+from support.procedures import (
+    ASSIGN,
+    CATALOGUE,
+    GRANT,
+    MISSING,
+    NUMBER,
+    USER,
+    done,
+    play,
+    shape,
+    user,
+)
 
 
 def test_a_number_is_assigned_after_what_was_there_is_recorded() -> None:
@@ -236,79 +203,3 @@ def test_writes_that_microsoft_refuses(message: str, outcome: str, code: str) ->
     verdict = done(conclusion).verdict
     assert verdict.problem is not None
     assert (verdict.outcome, verdict.problem.code, verdict.changed) == (outcome, code, False)
-
-
-@pytest.mark.parametrize(
-    ("answers", "ambiguous"),
-    [
-        ([UNAVAILABLE], False),
-        ([Lost("hung")], False),
-        ([user(), Lost("hung")], True),
-        ([user(), UNAVAILABLE], True),
-        ([user(), Raised(CmdletError("late", fqid="UcmeshTimeout"))], True),
-        ([user(), Raised(CmdletError("Too many requests", http=429))], False),
-    ],
-)
-def test_only_a_write_without_a_clear_answer_leaves_the_state_unknown(answers: list[Answer], ambiguous: bool) -> None:
-    _, conclusion = play("teams.number.assign", ASSIGN, answers)
-    assert isinstance(conclusion, Again)
-    assert conclusion.ambiguous is ambiguous
-
-
-INTENT = Intent({"LineURI": None})
-
-
-def test_after_an_unknown_end_an_effect_that_is_there_is_ours() -> None:
-    steps, conclusion = play("teams.number.assign", ASSIGN, [user(LineURI=f"tel:{NUMBER}")], intent=INTENT)
-    assert shape(steps) == ["Get-CsOnlineUser"]
-    verdict = done(conclusion).verdict
-    assert verdict.changed
-    assert verdict.undo == Undo("teams.number.unassign", 1, ASSIGN)
-
-
-def test_after_an_unknown_end_an_effect_that_is_not_there_is_made() -> None:
-    steps, conclusion = play("teams.number.assign", ASSIGN, [user(LineURI=None), Returned(())], intent=INTENT)
-    assert shape(steps) == ["Get-CsOnlineUser", {"LineURI": None}, "Set-CsPhoneNumberAssignment"]
-    assert done(conclusion).verdict.changed
-
-
-def test_an_undo_after_an_unknown_end_names_what_was_there_at_first() -> None:
-    intent = Intent({"TeamsCallingPolicy": "Old"})
-    _, conclusion = play("teams.policy.grant", GRANT, [user(TeamsCallingPolicy="AllowCalling")], intent=intent)
-    assert done(conclusion).verdict.undo == Undo("teams.policy.grant", 1, GRANT | {"policy_name": "Old"})
-
-
-def test_beyond_the_deadline_it_only_looks() -> None:
-    _, late = play("teams.number.assign", ASSIGN, [user(LineURI=None)], intent=INTENT, may_write=False)
-    verdict = done(late).verdict
-    assert verdict.problem is not None
-    assert verdict.problem.code == "deadline-exceeded"
-    _, there = play("teams.number.assign", ASSIGN, [user(LineURI=f"tel:{NUMBER}")], intent=INTENT, may_write=False)
-    assert done(there).verdict.outcome == "succeeded"
-
-
-def test_an_undo_soon_after_a_grant_does_not_believe_the_stale_read() -> None:
-    """Get-CsOnlineUser shows a grant late: it still answers the former policy, which is what the undo asks for."""
-    stale = user(TeamsCallingPolicy="Old")
-    steps, conclusion = play(
-        "teams.policy.grant",
-        GRANT | {"policy_name": "Old"},
-        [stale, Returned(())],
-        overlay={"TeamsCallingPolicy": "AllowCalling"},
-    )
-    assert shape(steps)[-1] == "Grant-CsTeamsCallingPolicy"
-    verdict = done(conclusion).verdict
-    assert verdict.changed
-    assert verdict.output == {"former": "AllowCalling"}
-
-
-def test_a_second_grant_of_the_same_policy_is_no_change_although_the_read_is_stale() -> None:
-    steps, conclusion = play(
-        "teams.policy.grant",
-        GRANT,
-        [user(TeamsCallingPolicy="Old"), Returned(())],
-        overlay={"TeamsCallingPolicy": "AllowCalling"},
-    )
-    assert len(steps) == 3
-    verdict = done(conclusion).verdict
-    assert (verdict.changed, verdict.undo) == (False, None)
