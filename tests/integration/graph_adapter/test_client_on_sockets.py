@@ -73,6 +73,10 @@ async def test_a_stranger_s_certificate_ends_it_before_anything_is_sent(graph: G
         assert (await ask(graph, url.replace("http:", "https:"))).status == NOT_SENT
 
 
+async def test_an_address_of_another_protocol_was_never_asked(graph: GraphClient) -> None:
+    assert (await ask(graph, "ftp://127.0.0.1/v1.0")).status == NOT_SENT
+
+
 async def _close(reader: asyncio.StreamReader, _: asyncio.StreamWriter) -> None:
     await read_request(reader)
 

@@ -29,8 +29,8 @@ AFTER_COMMIT = faults.declare("db.after_commit", "the transaction is durable, no
 CONNECT_TIMEOUT_SECONDS = 5.0
 POOL_TIMEOUT_SECONDS = 10.0
 STATEMENT_TIMEOUT_SECONDS = 30
-IDLE_IN_TRANSACTION_SECONDS = 60
-# A client that vanished in the middle of a request is not idle to the server and no statement runs: only this ends it.
+# Also ends the transaction of a client that vanished in the middle of a request: to the server it is not idle, and no
+# statement runs. Known to PostgreSQL 17 and later.
 TRANSACTION_SECONDS = 60
 # On top of the server's own statement timeout: a server that does not even say "too long" is gone.
 SILENCE_SECONDS = 5
@@ -50,7 +50,8 @@ class Database:
     """One pool for one database.
 
     `url` is `postgresql://...` with libpq's parameters (`sslmode`, `sslrootcert`, several hosts). Nothing connects
-    before the first use. json and jsonb columns come back parsed (orjson).
+    before the first use. json and jsonb columns come back parsed (orjson). A transaction that is still open after
+    `transaction_timeout_seconds` is ended by the server, which has to be PostgreSQL 17 or later.
     """
 
     def __init__(
@@ -66,7 +67,6 @@ class Database:
         self._server_settings = {
             "application_name": application_name,
             "statement_timeout": str(statement_timeout_seconds * 1000),
-            "idle_in_transaction_session_timeout": str(IDLE_IN_TRANSACTION_SECONDS * 1000),
             "transaction_timeout": str(transaction_timeout_seconds * 1000),
             # Short statements on arrays never earn back a compilation.
             "jit": "off",

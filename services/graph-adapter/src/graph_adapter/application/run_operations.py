@@ -93,8 +93,14 @@ class _Run:
 
     async def run(self) -> None:
         admit = await self._sign_in()
-        active = self._begin(admit) if admit is not None else []
-        while admit is not None and active:
+        if admit is not None:
+            await self._rounds(admit)
+        await self._settle([])
+
+    async def _rounds(self, admit: Admit) -> None:
+        """Leaves the last one to be settled."""
+        active = self._begin(admit)
+        while active:
             asked, questions = self._ask(active)
             asked = await self._settle(asked)
             decided = await self._send(asked)
@@ -104,7 +110,6 @@ class _Run:
             decided += await self._look_up(following)
             active = await self._apply(decided)
             active += self._begin(admit)
-        await self._settle([])
 
     def _resolve(self, credential: str) -> UUID | None:
         if self._is_active:

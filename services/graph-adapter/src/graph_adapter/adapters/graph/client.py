@@ -29,7 +29,7 @@ KEEPALIVE_SECONDS = 5.0
 _JSON = {"Content-Type": "application/json"}
 # These end before a request has left; everything else may have reached Microsoft.
 _NOT_SENT = (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout, httpx.UnsupportedProtocol, httpx.ProxyError)
-_NOT_CONNECTED = (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError)
+_NOT_CONNECTED = (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError, aiohttp.NonHttpUrlClientError)
 
 
 class GraphClient:
@@ -43,7 +43,6 @@ class GraphClient:
         connections_max: int = 100,
         http2: bool = False,
     ) -> None:
-        limits = httpx.Limits(max_connections=connections_max, max_keepalive_connections=connections_max)
         tls = client_tls(ca_file)
         self._http = httpx.AsyncClient(
             transport=None if http2 else _transport(tls, connections_max),
@@ -52,7 +51,7 @@ class GraphClient:
             follow_redirects=False,
             http2=http2,
             timeout=httpx.Timeout(timeout_seconds, connect=CONNECT_TIMEOUT_SECONDS, pool=timeout_seconds),
-            limits=limits,
+            limits=httpx.Limits(max_connections=connections_max, max_keepalive_connections=connections_max),
             cookies=CookieJar(DefaultCookiePolicy(allowed_domains=[])),
         )
 
