@@ -17,9 +17,10 @@ from dataclasses import asdict
 from pathlib import Path
 
 from bare import run as floor
+from bare import steps
 from joining import office
-from joining.meters import Meters
-from joining.report import Row, cpu_milliseconds, figures, machine, other_load
+from joining.meters import Meters, Stretch
+from joining.report import Row, figures, machine
 from rich.console import Console
 
 from ucmesh_embedded.parts import PostgresPart
@@ -30,7 +31,7 @@ from ucmesh_embedded.topology import Options
 PARTS = ("postgres", "kafka")
 
 
-async def measure(home: Path, joiners: int, warm_up: int, seed: int) -> floor.FloorRun:
+async def measure(home: Path, joiners: int, warm_up: int, seed: int) -> Stretch:
     """On a stack of its own under `home`."""
     stack = Stack(home, Options(pwsh=False), lambda _name, _text: None)
     endpoints = await stack.start(PARTS)
@@ -49,14 +50,14 @@ async def measure(home: Path, joiners: int, warm_up: int, seed: int) -> floor.Fl
         await stack.stop()
 
 
-def rows(done: floor.FloorRun) -> list[Row]:
+def rows(done: Stretch) -> list[Row]:
     each = 1e6 / done.joiners
     return [
         Row("bare pipeline", done.joiners_per_second, "joiners/s"),
-        Row("bare pipeline operations", done.operations_per_second, "operations/s"),
-        Row("CPU", cpu_milliseconds(done.cost, done.joiners), "ms/joiner"),
+        Row("bare pipeline operations", done.joiners_per_second * steps.COUNT, "operations/s"),
+        Row("CPU", done.cpu_milliseconds, "ms/joiner"),
         *(Row(f"CPU of {name}", spent * each, "us/joiner") for name, spent in sorted(done.cost.cpu_seconds.items())),
-        Row("other load", other_load(done.cost, done.seconds), "share of the machine"),
+        Row("other load", done.other_load, "share of the machine"),
     ]
 
 

@@ -28,7 +28,7 @@ from joining import office, rival
 from joining.arguments import Settings, read_arguments
 from joining.mesh import Mesh, MeshRun
 from joining.mesh import run as run_mesh
-from joining.meters import Meters, SimulatorCounts
+from joining.meters import Meters, SimulatorCounts, Stretch
 from joining.profile import Profile, Samplers
 from joining.report import Results
 from joining.rival_worker import Task
@@ -119,7 +119,7 @@ class Bench:
             if name not in stays and name in self._stack.supervisor.parts:
                 await self._stack.supervisor.unwatch(name).stop()
 
-    async def _floor(self, endpoints: Endpoints) -> floor.FloorRun | None:
+    async def _floor(self, endpoints: Endpoints) -> Stretch | None:
         settings = self._settings
         await self._forget([topology.database(name) for name in topology.SERVICES])
         if not settings.floor_joiners:

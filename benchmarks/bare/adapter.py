@@ -11,15 +11,11 @@ import sys
 from collections.abc import Sequence
 from typing import Any
 
-import asyncpg
 import httpx
 import orjson
 import uvloop
-from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
 
-from bare.orchestrator import POLL_SECONDS, RECORDS_MAX, SEND_MAX, wait
-from bare.tasks import Task
-from mesh_messaging.kafka import KafkaSettings
+from bare.process import POLL_SECONDS, RECORDS_MAX, SEND_MAX, Connections, Task, connected, wait
 
 SCHEMA = """
 CREATE TABLE operation (
@@ -56,8 +52,8 @@ BATCH_MAX = 20
 class Adapter:
     """One process, one event loop; the workers share the client's connections."""
 
-    def __init__(self, task: Task, pool: asyncpg.Pool, consumer: AIOKafkaConsumer, producer: AIOKafkaProducer) -> None:
-        self._task, self._pool, self._consumer, self._producer = task, pool, consumer, producer
+    def __init__(self, task: Task, own: Connections) -> None:
+        self._task, self._pool, self._consumer, self._producer = task, own.pool, own.consumer, own.producer
         self._http = httpx.AsyncClient(timeout=60, trust_env=False)
         self._queued, self._answered = asyncio.Event(), asyncio.Event()
 
@@ -122,23 +118,15 @@ def _user_id(answer: dict[str, Any]) -> str | None:
 
 async def work(task: Task) -> None:
     """Say "ready" and work until standard input ends."""
-    pool = await asyncpg.create_pool(task.database_url, min_size=WORKERS + 2, max_size=WORKERS + 2)
-    await pool.execute(SCHEMA)
-    kafka = KafkaSettings(task.kafka)
-    consumer, producer = kafka.make_consumer("bare-adapter", [task.commands]), kafka.make_producer()
-    await consumer.start()
-    await producer.start()
-    adapter = Adapter(task, pool, consumer, producer)
-    async with asyncio.TaskGroup() as group:
+    own = connected(task, "bare-adapter", task.commands, schema=SCHEMA, pool_size=WORKERS + 2)
+    async with own as connections, asyncio.TaskGroup() as group:
+        adapter = Adapter(task, connections)
         workers = [adapter.run_operations() for _ in range(WORKERS)]
         loops = [group.create_task(each) for each in (adapter.take_commands(), adapter.relay(), *workers)]
         print("ready", flush=True)
         await asyncio.to_thread(sys.stdin.read)
         for each in loops:
             each.cancel()
-    await consumer.stop()
-    await producer.stop()
-    pool.terminate()
 
 
 if __name__ == "__main__":

@@ -13,24 +13,18 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
-import asyncpg
 import orjson
 import uuid_utils
 import uvloop
-from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
 
 from bare import steps
-from bare.tasks import Task
-from mesh_messaging.kafka import KafkaSettings
+from bare.process import POLL_SECONDS, RECORDS_MAX, SEND_MAX, Connections, Task, connected, wait
 
 SCHEMA = """
 CREATE TABLE plan (plan_id uuid PRIMARY KEY, person bytea NOT NULL, done smallint NOT NULL DEFAULT 0, user_id text);
 CREATE TABLE operation (plan_id uuid, step smallint, state smallint NOT NULL DEFAULT 0, PRIMARY KEY (plan_id, step));
 CREATE TABLE outbox (seq bigserial PRIMARY KEY, key text NOT NULL, value bytea NOT NULL);
 """
-POLL_SECONDS = 0.05
-RECORDS_MAX = 1_000
-SEND_MAX = 2_000
 
 ADD_PLANS = "INSERT INTO plan (plan_id, person) SELECT * FROM unnest($1::uuid[], $2::bytea[])"
 ADD_OPERATIONS = """
@@ -59,8 +53,8 @@ WHERE o.plan_id = r.plan_id AND o.step = r.step
 class Orchestrator:
     """One process, one event loop, three loops in it."""
 
-    def __init__(self, task: Task, pool: asyncpg.Pool, consumer: AIOKafkaConsumer, producer: AIOKafkaProducer) -> None:
-        self._task, self._pool, self._consumer, self._producer = task, pool, consumer, producer
+    def __init__(self, task: Task, own: Connections) -> None:
+        self._task, self._pool, self._consumer, self._producer = task, own.pool, own.consumer, own.producer
         self._wake = asyncio.Event()
         self._finished = 0
         self._progress = asyncio.Condition()
@@ -129,30 +123,15 @@ class Orchestrator:
                 await connection.execute(CLEAR_OUTBOX, [row["seq"] for row in rows])
 
 
-async def wait(event: asyncio.Event, seconds: float) -> None:
-    """Until the event, or until the time is over: the net under a lost wake-up."""
-    try:
-        async with asyncio.timeout(seconds):
-            await event.wait()
-    except TimeoutError:
-        return
-    event.clear()
-
-
 def _command(plan_id: str, step: int, person: dict[str, Any], user_id: str | None) -> bytes:
     return orjson.dumps({"plan_id": plan_id, "step": step, "request": steps.request(step, person, user_id)})
 
 
 async def work(task: Task) -> None:
     """Say "ready"; then for each line of people take them in; for a line with a number say when so many have ended."""
-    pool = await asyncpg.create_pool(task.database_url, min_size=3, max_size=3)
-    await pool.execute(SCHEMA)
-    kafka = KafkaSettings(task.kafka)
-    consumer, producer = kafka.make_consumer("bare-orchestrator", [task.replies]), kafka.make_producer()
-    await consumer.start()
-    await producer.start()
-    orchestrator = Orchestrator(task, pool, consumer, producer)
-    async with asyncio.TaskGroup() as group:
+    own = connected(task, "bare-orchestrator", task.replies, schema=SCHEMA, pool_size=3)
+    async with own as connections, asyncio.TaskGroup() as group:
+        orchestrator = Orchestrator(task, connections)
         loops = [group.create_task(each) for each in (orchestrator.take_replies(), orchestrator.relay())]
         print("ready", flush=True)
         while line := await asyncio.to_thread(sys.stdin.readline):
@@ -164,9 +143,6 @@ async def work(task: Task) -> None:
                 await orchestrator.intake(wanted)
         for each in loops:
             each.cancel()
-    await consumer.stop()
-    await producer.stop()
-    pool.terminate()
 
 
 if __name__ == "__main__":

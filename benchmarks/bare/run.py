@@ -3,17 +3,17 @@
 Owns starting and ending them on a PostgreSQL and a Kafka that run already.
 """
 
+import asyncio
 import time
-from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from dataclasses import asdict, replace
 from typing import Any
 
 import orjson
-from joining.meters import Meters, Reading
+from joining.meters import Meters, Stretch
 from joining.worker import Worker
 
-from bare import steps
-from bare.tasks import Task
+from bare.process import Task
 from mesh_messaging.kafka import KafkaSettings, ensure_topics, wait_until_ready
 
 COMMANDS, REPLIES = "ucmesh.bare.commands.v1", "ucmesh.bare.replies.v1"
@@ -25,30 +25,13 @@ READY_SECONDS_MAX = 60.0
 EnsureDatabase = Callable[[str, str], Awaitable[str]]
 
 
-@dataclass(frozen=True, slots=True)
-class FloorRun:
-    """One measured stretch. `seconds`: from the first fact sent to the end of the last plan."""
-
-    joiners: int
-    seconds: float
-    cost: Reading
-
-    @property
-    def joiners_per_second(self) -> float:
-        return self.joiners / self.seconds
-
-    @property
-    def operations_per_second(self) -> float:
-        return self.joiners_per_second * steps.COUNT
-
-
 async def run(
     ensure_database: EnsureDatabase,
     kafka: str,
     warm_up: Sequence[dict[str, Any]],
     people: Sequence[dict[str, Any]],
     meters: Meters,
-) -> FloorRun:
+) -> Stretch:
     """`meters` has the pid of PostgreSQL and of Kafka; those of the pipeline are added. Warm-up is not counted."""
     client = KafkaSettings(kafka)
     await ensure_topics(client, {COMMANDS: PARTITIONS, REPLIES: PARTITIONS})
@@ -62,19 +45,19 @@ async def run(
             workers.append(await Worker.start(module, asdict(Task(url, kafka, COMMANDS, REPLIES, endpoint))))
             await workers[-1].says("ready")
         orchestrator = workers[1]
-        await _send(orchestrator, warm_up, len(warm_up))
+        await _unless_one_ends(workers, _send(orchestrator, warm_up, len(warm_up)))
         pids = {worker.module.replace(".", " "): worker.process.pid for worker in workers}
         own = replace(meters, pids={**meters.pids, **pids})
         before = await own.begin()
         began = time.time()
-        ended = await _send(orchestrator, people, len(warm_up) + len(people))
+        ended = await _unless_one_ends(workers, _send(orchestrator, people, len(warm_up) + len(people)))
         after = await own.read()
         for worker in reversed(workers):
             await worker.left()
     finally:
         for worker in workers:
             await worker.end()
-    return FloorRun(len(people), ended - began, after.since(before))
+    return Stretch(joiners=len(people), seconds=ended - began, cost=after.since(before))
 
 
 async def _send(orchestrator: Worker, people: Sequence[dict[str, Any]], ended_in_all: int) -> float:
@@ -83,3 +66,19 @@ async def _send(orchestrator: Worker, people: Sequence[dict[str, Any]], ended_in
         await orchestrator.tell(orjson.dumps(people[start : start + INTAKE_SIZE]).decode())
     await orchestrator.tell(str(ended_in_all))
     return float(orjson.loads(await orchestrator.line())["ended"])
+
+
+async def _unless_one_ends(workers: Sequence[Worker], work: Coroutine[Any, Any, float]) -> float:
+    """The work's result; RuntimeError when a process of the pipeline ends before, for nothing would come any more."""
+    doing = asyncio.create_task(work)
+    ending = {asyncio.create_task(worker.process.wait()): worker for worker in workers}
+    try:
+        await asyncio.wait([doing, *ending], return_when=asyncio.FIRST_COMPLETED)
+        for task, worker in ending.items():
+            if task.done() and not doing.done():
+                raise RuntimeError(f"{worker.module} ended before its work was done")
+        return await doing
+    finally:
+        doing.cancel()
+        for task in ending:
+            task.cancel()

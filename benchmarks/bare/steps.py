@@ -29,6 +29,7 @@ def request(step: int, person: Mapping[str, Any], user_id: str | None) -> dict[s
         return {"method": "GET", "url": f"/users?$filter=employeeId eq '{person['employee_id']}'"}
     if step == ENSURE:
         return {"method": "POST", "url": "/users", "body": _user(person)}
+    body: dict[str, Any]
     if step == LICENCE:
         body = {"addLicenses": [{"skuId": office.SKU_ID, "disabledPlans": []}], "removeLicenses": []}
         return {"method": "POST", "url": f"/users/{user_id}/assignLicense", "body": body}

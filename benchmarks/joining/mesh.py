@@ -16,7 +16,7 @@ from typing import Any
 import orjson
 
 from joining import office
-from joining.meters import Meters, Reading
+from joining.meters import Meters, Stretch
 from ucmesh_cli.api import Api
 
 BATCH_TYPE = "application/cloudevents-batch+json"
@@ -28,19 +28,12 @@ PAGE_SIZE = 500
 UNFINISHED = ("observing", "running", "compensating")
 
 
-@dataclass(frozen=True, slots=True)
-class MeshRun:
-    """One measured stretch. `seconds`: from the first request to the end of the last plan, by the plans' own times."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MeshRun(Stretch):
+    """The mesh's: `seconds` by the plans' own times."""
 
-    joiners: int
-    seconds: float
     operations: tuple[str, ...]
     """Operation names of one joiner's plan, in order; all plans of the run have the same."""
-    cost: Reading
-
-    @property
-    def joiners_per_second(self) -> float:
-        return self.joiners / self.seconds
 
     @property
     def operations_per_second(self) -> float:
@@ -124,7 +117,7 @@ async def run(mesh: Mesh, people: Sequence[Mapping[str, Any]], meters: Meters) -
     began = await asyncio.to_thread(mesh.join, people)
     after = await meters.read()
     ended, operations = await asyncio.to_thread(mesh.ended, people)
-    return MeshRun(len(people), ended - began, operations, after.since(before))
+    return MeshRun(joiners=len(people), seconds=ended - began, operations=operations, cost=after.since(before))
 
 
 def _epoch(moment: str) -> float:

@@ -43,6 +43,30 @@ class Reading:
         )
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Stretch:
+    """A measured stretch of one side: people, from the first one sent to the end of the last one, and what it cost."""
+
+    joiners: int
+    seconds: float
+    cost: Reading
+
+    @property
+    def joiners_per_second(self) -> float:
+        return self.joiners / self.seconds
+
+    @property
+    def cpu_milliseconds(self) -> float:
+        """CPU of all programs of the side, servers and load generator included, for one joiner."""
+        return sum(self.cost.cpu_seconds.values()) * 1e3 / self.joiners
+
+    @property
+    def other_load(self) -> float:
+        """The share of the machine that programs of no side took."""
+        left = self.cost.machine_busy_seconds - sum(self.cost.cpu_seconds.values())
+        return max(left, 0.0) / (self.seconds * (os.cpu_count() or 1))
+
+
 @dataclass(frozen=True, slots=True)
 class SimulatorCounts:
     """Graph requests one tenant of the simulator has answered, over its admin API."""

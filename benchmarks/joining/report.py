@@ -12,12 +12,11 @@ from pathlib import Path
 from typing import Any
 
 import psutil
-from bare.run import FloorRun
 from rich.console import Console
 from rich.table import Table
 
 from joining.mesh import MeshRun
-from joining.meters import Reading
+from joining.meters import Stretch
 from joining.profile import Profile
 from joining.rival import RivalRun
 from joining.sql_profile import SqlProfile
@@ -47,7 +46,7 @@ class Results:
 
     settings: Mapping[str, Any]
     mesh: MeshRun
-    floor: FloorRun | None
+    floor: Stretch | None
     rivals: Sequence[RivalRun]
     profiles: Sequence[Profile] = ()
     sql: SqlProfile | None = None
@@ -59,14 +58,14 @@ class Results:
             Row("mesh", mesh.joiners_per_second, "joiners/s"),
             Row("mesh operations", mesh.operations_per_second, "operations/s"),
             Row("mesh operations of a joiner", len(mesh.operations), "operations"),
-            Row("mesh CPU", cpu_milliseconds(mesh.cost, mesh.joiners), "ms/joiner"),
-            Row("mesh other load", other_load(mesh.cost, mesh.seconds), "share of the machine"),
+            Row("mesh CPU", mesh.cpu_milliseconds, "ms/joiner"),
+            Row("mesh other load", mesh.other_load, "share of the machine"),
         ]
         for name, run in self._others():
             rows += [
                 Row(name, run.joiners_per_second, "joiners/s"),
-                Row(f"{name} CPU", cpu_milliseconds(run.cost, run.joiners), "ms/joiner"),
-                Row(f"{name} other load", other_load(run.cost, run.seconds), "share of the machine"),
+                Row(f"{name} CPU", run.cpu_milliseconds, "ms/joiner"),
+                Row(f"{name} other load", run.other_load, "share of the machine"),
             ]
         if self.floor:
             share = mesh.joiners_per_second / self.floor.joiners_per_second
@@ -75,7 +74,7 @@ class Results:
             rows += self._ratios(same)
         return rows
 
-    def _others(self) -> list[tuple[str, FloorRun | RivalRun]]:
+    def _others(self) -> list[tuple[str, Stretch]]:
         """All that ran beside the mesh, by the name it is shown under."""
         rivals = [(run.name, run) for run in self.rivals]
         return [("bare pipeline", self.floor), *rivals] if self.floor else [*rivals]
@@ -87,7 +86,7 @@ class Results:
             return []
         best = max(runs, key=lambda run: run.joiners_per_second)
         ratio = self.mesh.joiners_per_second / best.joiners_per_second
-        saved = cpu_milliseconds(best.cost, best.joiners) / cpu_milliseconds(self.mesh.cost, self.mesh.joiners)
+        saved = best.cpu_milliseconds / self.mesh.cpu_milliseconds
         kind = "same" if same_requests else "one"
         goal = (f">= {RATIO_GOAL:g}", ratio >= RATIO_GOAL) if same_requests else (None, None)
         return [
@@ -115,12 +114,11 @@ class Results:
             "operations": list(self.mesh.operations),
             "rows": [asdict(row) for row in self.rows()],
             "objections": self.objections(),
-            "budget": [{"run": name, "joiners": joiners, **asdict(cost)} for name, joiners, cost in self._stretches()],
+            "budget": [{"run": name, "joiners": run.joiners, **asdict(run.cost)} for name, run in self._stretches()],
         }
 
-    def _stretches(self) -> list[tuple[str, int, Reading]]:
-        others = [(name, run.joiners, run.cost) for name, run in self._others()]
-        return [("mesh", self.mesh.joiners, self.mesh.cost), *others]
+    def _stretches(self) -> list[tuple[str, Stretch]]:
+        return [("mesh", self.mesh), *self._others()]
 
     def show(self, console: Console) -> None:
         """Print everything."""
@@ -134,7 +132,6 @@ class Results:
         console.print(self._budget("Messages of one joiner", "records", lambda cost: cost.messages, 1.0))
         console.print(self._budget("Graph requests of one joiner", "requests", lambda cost: cost.requests, 1.0))
         console.print(self._budget("Batching, for one joiner", "count", lambda cost: cost.services, 1.0))
-        per_joiner = cpu_milliseconds(self.mesh.cost, 1) / self.mesh.joiners
         for profile in self.profiles:
             used = self.mesh.cost.cpu_seconds[profile.program] * 1e6 / self.mesh.joiners
             console.print(_profile_table(profile, used))
@@ -142,7 +139,8 @@ class Results:
             console.print(_statements_table(self.sql, self.mesh.joiners))
             console.print(_tables_table(self.sql, self.mesh.joiners))
         if self.profiles:
-            console.print(f"Sampling costs CPU itself; {per_joiner:.2f} ms a joiner in this run.", style="dim")
+            spent = self.mesh.cpu_milliseconds
+            console.print(f"Sampling costs CPU itself; {spent:.2f} ms a joiner in this run.", style="dim")
         for objection in self.objections():
             console.print(f"[red]not comparable:[/red] {objection}")
         disturbed = [row for row in self.rows() if row.name.endswith("other load") and row.figure > DISTURBED_SHARE]
@@ -155,15 +153,15 @@ class Results:
     def _budget(self, title: str, unit: str, pick: Any, scale: float) -> Table:
         table = Table(title=f"{title} ({unit})", title_justify="left")
         table.add_column("where", no_wrap=True)
-        stretches = [stretch for stretch in self._stretches() if any(pick(stretch[2]).values())]
-        for name, joiners, _ in stretches:
-            table.add_column(f"{name}\nn={joiners}", justify="right", no_wrap=True)
-        names = dict.fromkeys(name for _, _, cost in stretches for name, value in pick(cost).items() if value)
+        stretches = [stretch for stretch in self._stretches() if any(pick(stretch[1].cost).values())]
+        for name, run in stretches:
+            table.add_column(f"{name}\nn={run.joiners}", justify="right", no_wrap=True)
+        names = dict.fromkeys(name for _, run in stretches for name, value in pick(run.cost).items() if value)
         for name in sorted(names):
-            values = [pick(cost).get(name, 0.0) * scale / joiners for _, joiners, cost in stretches]
+            values = [pick(run.cost).get(name, 0.0) * scale / run.joiners for _, run in stretches]
             table.add_row(name, *(f"{value:,.2f}" if value else "" for value in values))
         if "CPU" in title:
-            sums = [sum(pick(cost).values()) * scale / joiners for _, joiners, cost in stretches]
+            sums = [sum(pick(run.cost).values()) * scale / run.joiners for _, run in stretches]
             table.add_section()
             table.add_row("all", *(f"{value:,.0f}" for value in sums))
         return table
@@ -222,20 +220,9 @@ def _tables_table(sql: SqlProfile, joiners: int) -> Table:
     return table
 
 
-def cpu_milliseconds(cost: Reading, joiners: int) -> float:
-    """CPU of all programs of one side, servers and load generator included, for one joiner."""
-    return sum(cost.cpu_seconds.values()) * 1e3 / joiners
-
-
 def _each(counts: Mapping[str, float], joiners: int) -> dict[str, float]:
     """For one joiner, to a tenth: somebody's retry does not count."""
     return {name: figure for name, count in counts.items() if (figure := round(count / joiners, 1))}
-
-
-def other_load(cost: Reading, seconds: float) -> float:
-    """The share of the machine that programs of neither side took."""
-    left = cost.machine_busy_seconds - sum(cost.cpu_seconds.values())
-    return max(left, 0.0) / (seconds * (os.cpu_count() or 1))
 
 
 def machine() -> dict[str, Any]:

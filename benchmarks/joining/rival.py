@@ -12,7 +12,7 @@ from typing import Any
 
 import asyncpg
 
-from joining.meters import Meters, Reading
+from joining.meters import Meters, Stretch
 from joining.rival_worker import Task, workflow_id
 from joining.worker import Worker
 
@@ -20,24 +20,17 @@ WARM_UP_EACH = 50
 PROGRAM = "joining.rival_worker"
 
 
-@dataclass(frozen=True, slots=True)
-class RivalRun:
-    """One measured stretch of the rival. `steps`: the steps of one workflow, as DBOS has them in its tables."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RivalRun(Stretch):
+    """The rival's. `steps`: the steps of one workflow, as DBOS has them in its tables."""
 
     processes: int
     same_requests: bool
-    joiners: int
-    seconds: float
     steps: tuple[str, ...]
-    cost: Reading
 
     @property
     def name(self) -> str:
         return f"DBOS {'same' if self.same_requests else 'one'} x{self.processes}"
-
-    @property
-    def joiners_per_second(self) -> float:
-        return self.joiners / self.seconds
 
 
 async def run(task: Task, people: Sequence[dict[str, Any]], processes: int, meters: Meters) -> RivalRun:
@@ -73,7 +66,14 @@ async def run(task: Task, people: Sequence[dict[str, Any]], processes: int, mete
     counted = sum(len(each.people) for each in tasks)
     seconds = max(each["ended"] for each in times) - min(each["began"] for each in times)
     steps = await _steps(task.database_url, tasks[0].people[0])
-    return RivalRun(processes, task.same_requests, counted, seconds, steps, after.since(before))
+    return RivalRun(
+        joiners=counted,
+        seconds=seconds,
+        cost=after.since(before),
+        processes=processes,
+        same_requests=task.same_requests,
+        steps=steps,
+    )
 
 
 async def _steps(database_url: str, person: Mapping[str, Any]) -> tuple[str, ...]:
