@@ -11,10 +11,9 @@ from __future__ import annotations
 
 import asyncio
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Any
 from uuid import UUID
 
 from graph_adapter.application.lease_operations import TenantWork
@@ -67,14 +66,6 @@ async def run_operations(work: TenantWork, ports: RunPorts) -> None:
         await _Run(ports, work, name, operations).run()
 
 
-@dataclass(frozen=True, slots=True)
-class Admit:
-    """What is known after signing in: who may begin, and what templates see of the tenant."""
-
-    admission: Admission
-    context: Mapping[str, Any]
-
-
 class _Run:
     """One credential's operations of one lease."""
 
@@ -92,14 +83,14 @@ class _Run:
         self._settlement = self._blank()
 
     async def run(self) -> None:
-        admit = await self._sign_in()
-        if admit is not None:
-            await self._rounds(admit)
+        admission = await self._sign_in()
+        if admission is not None:
+            await self._rounds(admission)
         await self._settle([])
 
-    async def _rounds(self, admit: Admit) -> None:
+    async def _rounds(self, admission: Admission) -> None:
         """Leaves the last one to be settled."""
-        active = self._begin(admit)
+        active = self._begin(admission)
         while active:
             asked, questions = self._ask(active)
             asked = await self._settle(asked)
@@ -109,14 +100,14 @@ class _Run:
             decided = [(progress, found) for progress, found in decided if not isinstance(found, LookUp)]
             decided += await self._look_up(following)
             active = await self._apply(decided)
-            active += self._begin(admit)
+            active += self._begin(admission)
 
     def _resolve(self, credential: str) -> UUID | None:
         if self._is_active:
             return self._work.tenant.active_credential_id if self._work.tenant is not None else None
         return UUID(credential)
 
-    async def _sign_in(self) -> Admit | None:
+    async def _sign_in(self) -> Admission | None:
         """None when nothing can be done now: then every operation is answered or parked."""
         if self._credential_id is None:
             message = "The tenant has no active credential yet."
@@ -136,9 +127,9 @@ class _Run:
             self._settlement.roles = token.roles
         faults.fault_point(SIGNED_IN)
         context = context_of(self._work.tenant_id, token.graph_url, token.roles, self._catalogue.templates.values())
-        return Admit(Admission(self._catalogue, token.roles), context)
+        return Admission(self._catalogue, token.roles, context)
 
-    def _begin(self, admit: Admit) -> list[Progress]:
+    def _begin(self, admission: Admission) -> list[Progress]:
         """Those whose turn it is; nobody's once the tenant pauses or the worker stops."""
         now = self._ports.clock.now()
         if self._settlement.pause is not None or self._ports.stop.is_set():
@@ -146,11 +137,11 @@ class _Run:
         active = []
         while following := self._turns.next():
             for leased in following:
-                admitted = admit.admission.of(leased, now)
+                admitted = admission.of(leased, now)
                 if isinstance(admitted, Result):
                     self._end(leased, admitted, ())
                 else:
-                    active.append(self._machine.begin(leased, admitted, admit.context))
+                    active.append(self._machine.begin(leased, admitted, admission.context))
         return active
 
     def _ask(self, active: Sequence[Progress]) -> tuple[list[Asked], list[tuple[Progress, LookUp]]]:

@@ -5,7 +5,9 @@ Owns the order of these checks. Refuses to know tokens beyond the permissions in
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import datetime
+from typing import Any
 
 from graph_adapter.domain import operation as ops
 from graph_adapter.domain.capabilities import permission_refusal
@@ -16,9 +18,12 @@ INTERRUPTION_COUNT_MAX = 5
 
 
 class Admission:
-    """Decides for all operations of one token; what the token permits is found out once a template."""
+    """Decides for all operations of one token; what the token permits is found out once a template. `context` is what
+    the templates of those admitted see of the tenant.
+    """
 
-    def __init__(self, catalogue: Catalogue, roles: frozenset[str] | None) -> None:
+    def __init__(self, catalogue: Catalogue, roles: frozenset[str] | None, context: Mapping[str, Any]) -> None:
+        self.context = context
         self._templates = catalogue.templates
         self._roles = roles
         self._refusals: dict[tuple[str, int], Result | None] = {}
