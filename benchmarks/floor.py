@@ -6,25 +6,18 @@ One orchestrator process, one adapter process, an endpoint that answers `$batch`
 Apache Kafka. No rules, validation, tracing, security or proof (bare/). `./dev bench` runs the same beside the mesh.
 """
 
-import argparse
-import asyncio
-import json
-import os
 import sys
-import tempfile
 from collections.abc import Sequence
-from dataclasses import asdict
 from pathlib import Path
 
 from bare import run as floor
 from bare import steps
 from joining import office
 from joining.meters import Meters, Stretch
-from joining.report import Row, figures, machine
-from rich.console import Console
+from reporting import program
+from reporting.figures import Report, Row
 
 from ucmesh_embedded.parts import PostgresPart
-from ucmesh_embedded.places import Places
 from ucmesh_embedded.stack import Stack
 from ucmesh_embedded.topology import Options
 
@@ -62,23 +55,16 @@ def rows(done: Stretch) -> list[Row]:
 
 
 def main(argv: Sequence[str]) -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--joiners", type=int, default=5_000)
-    parser.add_argument("--warm-up", type=int, default=1_000)
-    parser.add_argument("--seed", type=int, default=1)
-    parser.add_argument("--json", type=Path, help="also write the figures here")
-    given = parser.parse_args(argv)
-    os.environ.setdefault("UCMESH_CACHE", str(Places.from_environment().cache))
-    with tempfile.TemporaryDirectory(prefix="ucmesh-floor-") as name:
-        home = Path(name)
-        home.chmod(0o755)  # PostgreSQL may run as another user
-        done = asyncio.run(measure(home, given.joiners, given.warm_up, given.seed))
-    found = rows(done)
-    console = Console() if sys.stdout.isatty() else Console(width=110)
-    console.print(figures("Joiners through the bare pipeline", found, {"seed": given.seed, "joiners": given.joiners}))
-    if given.json:
-        document = {"benchmark": "floor", "machine": machine(), "rows": [asdict(row) for row in found]}
-        given.json.write_text(json.dumps(document, indent=2) + "\n")
+    given = program.arguments(
+        __doc__,
+        argv,
+        {"joiners": (5_000, 40), "warm-up": (1_000, 10)},
+        {"joiners": "measured", "warm-up": "before the clock starts"},
+    )
+    with program.folder() as home:
+        done = program.run(measure(home, given.joiners, given.warm_up, given.seed))
+    settings = {"seed": given.seed, "joiners": given.joiners}
+    Report("floor", "Joiners through the bare pipeline", rows(done), settings).publish(given.json)
 
 
 if __name__ == "__main__":

@@ -1,11 +1,14 @@
-"""The command line of `./dev bench`."""
+"""The command line of joiner.py."""
 
 import argparse
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from reporting import program
+
 from joining import rival
+from joining.stand import TRACE_RATIO
 
 REQUESTS = {"both": (True, False), "same": (True,), "one": (False,)}
 
@@ -35,23 +38,28 @@ class Settings:
 
 
 def read_arguments(argv: Sequence[str], about: str) -> tuple[Settings, argparse.Namespace]:
-    parser = argparse.ArgumentParser(
-        prog="./dev bench", description=about, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--joiners", type=int, default=3_000, help="through the mesh")
-    parser.add_argument("--warm-up", type=int, default=1_000, help="through the mesh before the clock starts")
-    parser.add_argument("--floor-joiners", type=int, default=5_000, help="through the bare pipeline; 0: without it")
-    parser.add_argument("--rival-joiners", type=int, default=300, help="through DBOS, each time")
+    sizes = {
+        "joiners": (3_000, 20),
+        "warm-up": (1_000, 10),
+        "floor-joiners": (5_000, 40),
+        "rival-joiners": (300, 5),
+        "rival-at-once": (10, 2),
+    }
+    texts = {
+        "joiners": "through the mesh",
+        "warm-up": "through the mesh before the clock starts",
+        "floor-joiners": "through the bare pipeline; 0: without it",
+        "rival-joiners": "through DBOS, each time",
+        "rival-at-once": "workflows under way in one DBOS process",
+    }
+    parser = program.parser(about, sizes, texts)
     parser.add_argument("--rival-processes", type=int, nargs="*", default=[1, 2], help="none: the mesh alone")
-    parser.add_argument("--rival-at-once", type=int, default=10, help="workflows under way in one DBOS process")
     parser.add_argument(
         "--rival-requests", choices=REQUESTS, default="both", help="same: those of the mesh; one: one a step"
     )
-    parser.add_argument("--seed", type=int, default=1)
-    parser.add_argument("--trace-ratio", type=float, default=0.01)
+    parser.add_argument("--trace-ratio", type=float, default=TRACE_RATIO)
     parser.add_argument("--profile", type=Path, help="sample the services, count SQL statements; keep the stacks here")
-    parser.add_argument("--json", type=Path, help="also write the figures here")
-    given = parser.parse_args(argv)
+    given = program.sized(parser.parse_args(argv), sizes)
     settings = Settings(
         joiners=given.joiners,
         warm_up=given.warm_up,

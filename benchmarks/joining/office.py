@@ -7,11 +7,10 @@ ids come from a seed; the same seed gives the same people.
 
 import random
 import uuid
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-CUSTOMER = "bench"
 GROUPS = ("All Staff", "Building 4", "Newcomers")
 SKU_ID = "4b590615-0888-425a-a965-b3bf7789848d"
 SKU = "BENCH_DESK"
@@ -41,7 +40,7 @@ _DEPARTMENTS = ("Engineering", "Finance", "Logistics", "Operations", "Sales")
 
 @dataclass(frozen=True, slots=True)
 class Tenant:
-    """One simulated tenant; every id follows from its name."""
+    """One simulated tenant, and the customer of the same name; every id follows from its name."""
 
     name: str
 
@@ -110,16 +109,16 @@ MESH_TENANT = Tenant("mesh-bench")
 RIVAL_TENANT = Tenant("rival-bench")
 
 
-def simulated(seats: int) -> dict[str, Any]:
-    """Both tenants, answering at once and without limits."""
-    return {"knobs": {"zero_latency": True}, "tenants": [MESH_TENANT.seed(seats), RIVAL_TENANT.seed(seats)]}
+def simulated(seats: int, tenants: Sequence[Tenant]) -> dict[str, Any]:
+    """Tenants that answer at once and without limits."""
+    return {"knobs": {"zero_latency": True}, "tenants": [tenant.seed(seats) for tenant in tenants]}
 
 
 def customer_document(tenant: Tenant) -> dict[str, Any]:
-    """PUT /customers/bench: one site, one profile, everybody is alike."""
+    """PUT /customers/NAME: one site, one profile, everybody is alike."""
     everybody = {"attribute": "employee_id", "condition": "regex", "value": "."}
     return {
-        "customer": CUSTOMER,
+        "customer": tenant.name,
         "name": "Bench",
         "tenants": [
             {
@@ -175,16 +174,16 @@ def boss() -> dict[str, Any]:
     return {"employee_id": BOSS, "person": {"given_name": "The", "surname": "Boss", "country": "CH"}}
 
 
-def hr_event(person: Mapping[str, Any]) -> dict[str, Any]:
+def hr_event(person: Mapping[str, Any], tenant: Tenant) -> dict[str, Any]:
     """The structured CloudEvent HR sends."""
     return {
         "specversion": "1.0",
-        "id": f"{CUSTOMER}-{person['employee_id']}-1",
-        "source": f"/hr/{CUSTOMER}",
+        "id": f"{tenant.name}-{person['employee_id']}-1",
+        "source": f"/hr/{tenant.name}",
         "type": "ucmesh.hr.person.v1.joined",
         "subject": person["employee_id"],
         "datacontenttype": "application/json",
-        "data": {"customer": CUSTOMER, "sequence": 1, **person},
+        "data": {"customer": tenant.name, "sequence": 1, **person},
     }
 
 

@@ -3,15 +3,11 @@
 Owns names, units and goals of the figures. Refuses to round away: files carry the figures as measured.
 """
 
-import importlib.metadata
-import os
-import platform
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from typing import Any
 
-import psutil
+from reporting.figures import Row, figures, machine
 from rich.console import Console
 from rich.table import Table
 
@@ -27,17 +23,6 @@ DISTURBED_SHARE = 0.1
 PLACES_SHOWN = 14
 LIBRARIES_SHOWN = 10
 ROWS_SHOWN_MIN = 0.05
-
-
-@dataclass(frozen=True, slots=True)
-class Row:
-    """One figure. `holds` is None where there is no goal."""
-
-    name: str
-    figure: float
-    unit: str
-    goal: str | None = None
-    holds: bool | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -167,19 +152,6 @@ class Results:
         return table
 
 
-def figures(title: str, rows: Sequence[Row], settings: Mapping[str, Any]) -> Table:
-    """The table of figures; machine and settings are its caption."""
-    table = Table(
-        title=title, caption=", ".join(f"{name} {value}" for name, value in {**machine(), **settings}.items())
-    )
-    for column in ("what", "figure", "unit", "goal", "holds"):
-        table.add_column(column, justify="right" if column == "figure" else "left")
-    for row in rows:
-        holds = "" if row.holds is None else "[green]yes[/green]" if row.holds else "[red]no[/red]"
-        table.add_row(row.name, f"{row.figure:,.2f}", row.unit, row.goal or "", holds)
-    return table
-
-
 def _profile_table(profile: Profile, microseconds: float) -> Table:
     table = Table(title=f"{profile.program}: {microseconds:,.0f} us a joiner, {profile.samples} samples")
     for column, style in (("us", "right"), ("library that was busy", "left"), ("us", "right"), ("asked by", "left")):
@@ -223,23 +195,3 @@ def _tables_table(sql: SqlProfile, joiners: int) -> Table:
 def _each(counts: Mapping[str, float], joiners: int) -> dict[str, float]:
     """For one joiner, to a tenth: somebody's retry does not count."""
     return {name: figure for name, count in counts.items() if (figure := round(count / joiners, 1))}
-
-
-def machine() -> dict[str, Any]:
-    """What the figures were measured on."""
-    return {
-        "processor": _processor(),
-        "cores": os.cpu_count() or 0,
-        "memory": f"{psutil.virtual_memory().total / 2**30:.0f} GiB",
-        "system": f"{platform.system()} {platform.release()}",
-        "python": platform.python_version(),
-        "dbos": importlib.metadata.version("dbos"),
-    }
-
-
-def _processor() -> str:
-    try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-    except OSError:
-        return platform.processor() or platform.machine()
-    return next((line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")), platform.machine())

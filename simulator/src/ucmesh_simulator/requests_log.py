@@ -28,6 +28,7 @@ class LoggedRequest:
     def as_dict(self) -> dict[str, object]:
         return {
             "at": iso(self.at),
+            "at_seconds": self.at,
             "face": self.face,
             "method": self.method,
             "path": self.path,

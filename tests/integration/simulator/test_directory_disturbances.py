@@ -7,6 +7,7 @@ import pytest
 
 from support.graph_calls import JSON, code_of, create
 from support.simulated import Simulator, Tenant, install, tenant_spec
+from ucmesh_simulator.clock import iso
 
 
 def test_a_role_that_is_not_in_the_token_is_a_403(simulator: Simulator) -> None:
@@ -94,3 +95,15 @@ def test_the_requests_log_keeps_no_password(tenant: Tenant) -> None:
 
     assert [entry["path"] for entry in log["entries"] if entry["face"] == "graph"] == ["/users"]
     assert "xWwvJ" not in str(log)
+
+
+def test_the_requests_log_says_when_in_fractions_of_a_second(tenant: Tenant) -> None:
+    graph = tenant.graph()
+    graph.get("/organization")
+    tenant.advance(0.25)
+    graph.get("/organization")
+
+    first, second = (entry for entry in tenant.state("requests")["entries"] if entry["path"] == "/organization")
+
+    assert second["at_seconds"] - first["at_seconds"] >= 0.25
+    assert [iso(first["at_seconds"]), iso(second["at_seconds"])] == [first["at"], second["at"]]
