@@ -11,13 +11,14 @@ import base64
 import binascii
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from datetime import UTC, datetime
 from typing import Any
 
 import orjson
 
 from mesh_runtime.errors import InvalidInput
+from mesh_runtime.values import lean_dataclass
 
 DATA_BYTES_MAX = 900_000
 """Largest payload of an event in bytes; leaves room for headers below Apache Kafka's default limit of one MiB a
@@ -45,7 +46,7 @@ class InvalidEnvelope(InvalidInput):
     code = "invalid-envelope"
 
 
-@dataclass(frozen=True, slots=True)
+@lean_dataclass(frozen=True, slots=True)
 class CloudEvent:
     """One event. `data` is JSON in UTF-8; `time` is aware; `traceparent` unset means that nobody traced the cause."""
 

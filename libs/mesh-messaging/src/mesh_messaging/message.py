@@ -4,7 +4,6 @@ Owns reading a raw record into a message. Refuses to hide broken records: they b
 """
 
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass
 from datetime import datetime
 
 from opentelemetry import trace
@@ -16,9 +15,10 @@ from mesh_messaging.binding_kafka import from_record
 from mesh_messaging.event import CloudEvent, InvalidEnvelope
 from mesh_messaging.failures import Failure, classify
 from mesh_messaging.records import RawRecord, digest, key_text
+from mesh_runtime.values import lean_dataclass
 
 
-@dataclass(frozen=True, slots=True)
+@lean_dataclass(frozen=True, slots=True)
 class InboundMessage:
     """One delivered event. `partition` and `offset` are -1 if it came in over HTTP; `attempt` counts from 1."""
 
@@ -55,7 +55,7 @@ Raising fails the batch: the poison message is then found by halving, so a handl
 time in a transaction that was rolled back."""
 
 
-@dataclass(frozen=True, slots=True)
+@lean_dataclass(frozen=True, slots=True)
 class Delivery:
     """A record with either its message or the reason why it is none."""
 

@@ -6,7 +6,6 @@ after commit.
 
 import zlib
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import orjson
 from sqlalchemy import text
@@ -17,6 +16,7 @@ from mesh_messaging.records import RawRecord, dump_headers
 from mesh_messaging.schema import SHARD_COUNT
 from mesh_runtime import faults
 from mesh_runtime.errors import InvalidInput, TooLarge
+from mesh_runtime.values import lean_dataclass
 
 CHANNEL = "ucmesh_outbox"
 """The PostgreSQL notification channel that wakes the relays of this database."""
@@ -41,7 +41,7 @@ SELECT pg_notify(:channel, '')
 """)
 
 
-@dataclass(frozen=True, slots=True)
+@lean_dataclass(frozen=True, slots=True)
 class OutboundMessage:
     """One event on its way to `topic`; messages of one topic and key are delivered in the order they were appended."""
 

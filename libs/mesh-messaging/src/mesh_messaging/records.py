@@ -8,15 +8,16 @@ import base64
 import hashlib
 import traceback
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import orjson
 
+from mesh_runtime.values import lean_dataclass
+
 Headers = Sequence[tuple[str, bytes]]
 
 
-@dataclass(frozen=True, slots=True)
+@lean_dataclass(frozen=True, slots=True)
 class RawRecord:
     """The original bytes. `partition` and `offset` are -1 for what did not come from Apache Kafka; `key` unset =
     unordered.

@@ -18,6 +18,7 @@ from aiokafka.partitioner import murmur2
 from mesh_messaging import metrics
 from mesh_messaging.records import load_headers
 from mesh_runtime.logs import get_logger
+from mesh_runtime.values import lean_dataclass
 
 METADATA_SECONDS = 2.0
 """How long one unknown topic may hold up a batch."""
@@ -28,7 +29,7 @@ _log = get_logger("mesh_messaging.relay")
 ProducerFactory = Callable[[], AIOKafkaProducer]
 
 
-@dataclass(frozen=True, slots=True)
+@lean_dataclass(frozen=True, slots=True)
 class ClaimedMessage:
     """An outbox row; `headers` as stored."""
 

@@ -6,8 +6,9 @@ it does not know.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import UTC, datetime
+from functools import lru_cache
 from typing import Annotated, Any, Literal
 from uuid import UUID
 
@@ -18,6 +19,7 @@ from graph_adapter.domain.credential import Credential, CredentialKind
 from graph_adapter.domain.operation import ACTIVE_CREDENTIAL, Command, Lane, Reply, failed
 from mesh_messaging.event import DATA_BYTES_MAX, CloudEvent
 from mesh_runtime.errors import InvalidInput
+from mesh_runtime.values import lean_dataclass
 
 SOURCE = "/graph-adapter"
 CONSUMER = "graph-adapter"
@@ -32,7 +34,10 @@ CREDENTIAL_ACTIVATED = "ucmesh.certs.credential.v1.activated"
 
 RECEIVER = "graph-adapter"
 
+TENANTS_REMEMBERED_MAX = 20_000
 
+
+@lru_cache(maxsize=TENANTS_REMEMBERED_MAX)
 def _tenant(value: str) -> str:
     return str(UUID(value))
 
@@ -150,7 +155,7 @@ def activation_of(event: CloudEvent) -> tuple[str, UUID]:
     return data.tenant_id, data.credential_id
 
 
-@dataclass(frozen=True, slots=True)
+@lean_dataclass(frozen=True, slots=True)
 class Completed:
     """A reply ready to be stored and sent."""
 
@@ -179,8 +184,8 @@ def completed_data(reply: Reply) -> bytes:
     undo, error = result.undo, result.error
     return orjson.dumps(
         {
-            "operation_id": str(command.operation_id),
-            "plan_id": str(command.plan_id) if command.plan_id is not None else None,
+            "operation_id": command.operation_id,
+            "plan_id": command.plan_id,
             "operation": command.operation,
             "version": command.version,
             "tenant_id": command.tenant_id,

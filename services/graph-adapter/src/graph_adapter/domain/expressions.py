@@ -157,7 +157,7 @@ class Compiler:
 
             def one(scope: Scope) -> Any:
                 holder = scope.get(root)
-                return holder.get(only) if isinstance(holder, Mapping) else None
+                return holder.get(only) if isinstance(holder, dict) else None
 
             return one
         return lambda scope: look_up(scope.get(root), steps)
@@ -178,7 +178,7 @@ class Compiler:
 def look_up(value: Any, steps: Sequence[str | int]) -> Any:
     """Walks objects by name and lists by position; null as soon as a step does not exist."""
     for step in steps:
-        if isinstance(value, Mapping):
+        if isinstance(value, dict):
             value = value.get(step)
         elif isinstance(value, list) and isinstance(step, int) and step < len(value):
             value = value[step]

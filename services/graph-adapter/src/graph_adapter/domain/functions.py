@@ -66,7 +66,7 @@ def concat(lists: Any) -> list[Any]:
 
 
 def _matches(item: Any, where: Mapping[str, Any]) -> bool:
-    if not isinstance(item, Mapping):
+    if not isinstance(item, dict):
         return False
     for key, wanted in where.items():
         found = item.get(key)

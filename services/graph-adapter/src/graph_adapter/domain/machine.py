@@ -134,7 +134,7 @@ class Machine:
         if call.page_count_max == 1:
             progress.bodies[slot] = body
             return
-        page = body if isinstance(body, Mapping) else {}
+        page = body if isinstance(body, dict) else {}
         items = page.get("value")
         kept = progress.bodies.setdefault(slot, {"value": [], "more": False})
         kept["value"].extend(items if isinstance(items, list) else ())

@@ -6,13 +6,14 @@ Owns their fields. Refuses wire names and rows: `wire.py` and `adapters/db` map 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from datetime import datetime
 from enum import StrEnum
 from typing import Any
 from uuid import UUID
 
 from graph_adapter.domain.recognition import ErrorRow, GraphError
+from mesh_runtime.values import lean_dataclass
 
 ACTIVE_CREDENTIAL = "active"
 REQUEST_ID_COUNT_MAX = 20
@@ -34,7 +35,7 @@ class Outcome(StrEnum):
     FAILED = "failed"
 
 
-@dataclass(frozen=True, slots=True)
+@lean_dataclass(frozen=True, slots=True)
 class Command:
     """What a requester asked for. `target` is the ordering key: one operation of a target runs at a time, oldest
     first, and they are leased together.
@@ -54,7 +55,7 @@ class Command:
     traceparent: str | None
 
 
-@dataclass(frozen=True, slots=True)
+@lean_dataclass(frozen=True, slots=True)
 class LeasedOperation:
     """A command a worker holds for a limited time. `progress` is the state machine's memory of earlier attempts;
     `interrupted` says that the previous holder vanished, so a write may or may not have happened; `interruptions`
@@ -69,7 +70,7 @@ class LeasedOperation:
     interruptions: int = 0
 
 
-@dataclass(frozen=True, slots=True)
+@lean_dataclass(frozen=True, slots=True)
 class OperationError:
     """Why an operation was refused or failed, for a person and for the caller's retry decision."""
 
@@ -80,7 +81,7 @@ class OperationError:
     detail: Mapping[str, Any] = field(default_factory=dict)
 
 
-@dataclass(frozen=True, slots=True)
+@lean_dataclass(frozen=True, slots=True)
 class Undo:
     """The operation of this service that reverses exactly what was changed."""
 
@@ -89,7 +90,7 @@ class Undo:
     params: Mapping[str, Any]
 
 
-@dataclass(frozen=True, slots=True)
+@lean_dataclass(frozen=True, slots=True)
 class Result:
     """The end of an operation. `created` are the names (id, sign-in name) of a directory object it made."""
 
@@ -101,7 +102,7 @@ class Result:
     created: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
+@lean_dataclass(frozen=True, slots=True)
 class Reply:
     """A result with everything the requester is told about it."""
 

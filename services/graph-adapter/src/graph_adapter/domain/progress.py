@@ -13,12 +13,13 @@ from typing import Any
 from graph_adapter.domain.operation import REQUEST_ID_COUNT_MAX, LeasedOperation, Result
 from graph_adapter.domain.recognition import GraphError
 from graph_adapter.domain.template import Step, Template
+from mesh_runtime.values import lean_dataclass
 
 LOST = 0
 NOT_SENT = -1
 
 
-@dataclass(frozen=True, slots=True)
+@lean_dataclass(frozen=True, slots=True)
 class Request:
     """One Graph request, relative to the version root (`/users/...`)."""
 
@@ -32,7 +33,7 @@ class Request:
         return self.method != "GET"
 
 
-@dataclass(frozen=True, slots=True)
+@lean_dataclass(frozen=True, slots=True)
 class Answer:
     """What came back. Status LOST: nobody knows whether it was carried out; NOT_SENT: it never left."""
 
@@ -42,7 +43,7 @@ class Answer:
     retry_after_seconds: float | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@lean_dataclass(frozen=True, slots=True)
 class Created:
     """Our ledger's entry about a directory object: which operation made it, and when."""
 
@@ -50,7 +51,7 @@ class Created:
     at: datetime
 
 
-@dataclass(frozen=True, slots=True)
+@lean_dataclass(frozen=True, slots=True)
 class Pauses:
     """How long to wait before the n-th repetition, in seconds; the length of a ladder is the bound on repetitions."""
 
@@ -60,19 +61,19 @@ class Pauses:
     throttle_default_seconds: float = 5
 
 
-@dataclass(frozen=True, slots=True)
+@lean_dataclass(frozen=True, slots=True)
 class Continue:
     """More to ask."""
 
 
-@dataclass(frozen=True, slots=True)
+@lean_dataclass(frozen=True, slots=True)
 class LookUp:
     """Wants to know which of these directory objects we made ourselves."""
 
     object_ids: tuple[str, ...]
 
 
-@dataclass(frozen=True, slots=True)
+@lean_dataclass(frozen=True, slots=True)
 class Wait:
     """Not before that many seconds from now. `throttled` pauses the whole tenant; `renew` means at once, with a fresh
     token.
@@ -86,7 +87,7 @@ class Wait:
     renew: bool = False
 
 
-@dataclass(frozen=True, slots=True)
+@lean_dataclass(frozen=True, slots=True)
 class Finished:
     """The end."""
 

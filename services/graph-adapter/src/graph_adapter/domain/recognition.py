@@ -8,9 +8,10 @@ errors apart.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
+
+from mesh_runtime.values import lean_dataclass
 
 MESSAGE_LENGTH_MAX = 300
 
@@ -26,7 +27,7 @@ class Reaction(StrEnum):
     MISSING = "missing"  # repeat if we have just made the object, else refuse
 
 
-@dataclass(frozen=True, slots=True)
+@lean_dataclass(frozen=True, slots=True)
 class ErrorRow:
     """One row of the table. `code` is ours (in replies); empty conditions fit everything."""
 
@@ -44,7 +45,7 @@ class ErrorRow:
     may_have_applied: bool = False  # the answer does not prove that a write was not carried out
 
 
-@dataclass(frozen=True, slots=True)
+@lean_dataclass(frozen=True, slots=True)
 class GraphError:
     """An error answer read apart: the table's row and Microsoft's own words for the log and the reply's detail."""
 
@@ -70,8 +71,8 @@ class ErrorTable:
 
     def recognise(self, status: int, body: Any) -> GraphError:
         """Names the error of an answer with an error status; total, whatever the body is."""
-        error = body.get("error") if isinstance(body, Mapping) else None
-        error = error if isinstance(error, Mapping) else {}
+        error = body.get("error") if isinstance(body, dict) else None
+        error = error if isinstance(error, dict) else {}
         code, message = str(error.get("code") or ""), str(error.get("message") or "")
         listed = error.get("details")
         details = [item for item in listed if isinstance(item, Mapping)] if isinstance(listed, list) else []

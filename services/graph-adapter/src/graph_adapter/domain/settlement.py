@@ -12,9 +12,10 @@ from typing import Any
 from uuid import UUID
 
 from graph_adapter.domain.operation import Reply
+from mesh_runtime.values import lean_dataclass
 
 
-@dataclass(frozen=True, slots=True)
+@lean_dataclass(frozen=True, slots=True)
 class Parked:
     """An operation that goes back into the queue until `not_before`, with its memory. `interrupted` keeps an
     unresolved interruption. Not `begun`: its turn did not come, and this lease was no attempt.
@@ -27,7 +28,7 @@ class Parked:
     begun: bool = True
 
 
-@dataclass(frozen=True, slots=True)
+@lean_dataclass(frozen=True, slots=True)
 class Checkpoint:
     """The memory of an operation that is about to write."""
 
@@ -35,7 +36,7 @@ class Checkpoint:
     progress: Mapping[str, Any]
 
 
-@dataclass(frozen=True, slots=True)
+@lean_dataclass(frozen=True, slots=True)
 class TenantPause:
     """Nothing of this tenant is leased before `until`."""
 
