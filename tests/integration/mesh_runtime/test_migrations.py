@@ -10,7 +10,8 @@ import asyncpg
 import pytest
 
 from mesh_runtime import migrations
-from mesh_runtime.errors import Unavailable
+from mesh_runtime.errors import Conflict, Unavailable
+from support.waiting import eventually
 
 pytestmark = pytest.mark.postgres
 
@@ -154,3 +155,78 @@ async def test_a_server_that_is_not_there_is_unavailable(package, unused_tcp_por
 async def test_a_package_without_migrations_is_named(url):
     with pytest.raises(Exception, match="mesh_runtime"):
         await migrations.upgrade(url, "mesh_runtime")
+
+
+async def test_a_release_starts_on_what_a_newer_one_has_migrated(package, url):
+    name, add, root = package
+    add("0003", "0002", "op.execute('ALTER TABLE ran ADD COLUMN x int')")
+    await migrations.upgrade(url, name)
+    (root / name / "migrations" / "versions" / "0003.py").unlink()  # what the older release knows
+    await migrations.upgrade(url, name)
+    assert await migrations.current(url, name) == "0003"
+
+
+async def test_a_release_that_a_newer_schema_no_longer_serves_says_what_to_run(package, url):
+    name, add, root = package
+    versions = root / name / "migrations" / "versions"
+    add("0003", "0002")
+    add("0004", "0003", "from mesh_runtime.migrations import end_support_before; end_support_before('0003')")
+    await migrations.upgrade(url, name)
+    (versions / "0004.py").unlink()
+    await migrations.upgrade(url, name)  # knows 0003: served
+    (versions / "0003.py").unlink()
+    with pytest.raises(Conflict) as caught:
+        await migrations.upgrade(url, name)
+    assert caught.value.code == "schema-too-new"
+    assert "0003" in (caught.value.remedy or "")
+
+
+async def test_an_index_is_built_while_other_replicas_wait_for_their_turn(package, url):
+    name, add, root = package
+    await migrations.upgrade(url, name)
+    body = "from mesh_runtime.migrations import create_index_concurrently as c; c('ran_revision', 'ON ran (revision)')"
+    add("0003", "0002", body)
+    other = await asyncpg.connect(url)
+    transaction = other.transaction(isolation="repeatable_read")
+    await transaction.start()
+    await other.execute("INSERT INTO ran VALUES ('written meanwhile')")
+    building = asyncio.create_task(migrations.upgrade(url, name))
+    watcher = await asyncpg.connect(url)
+    await eventually(lambda: _waits_for_a_transaction(watcher))
+    code = f"import asyncio; from mesh_runtime import migrations; asyncio.run(migrations.upgrade({url!r}, {name!r}))"
+    environment = {**os.environ, "PYTHONPATH": str(root)}
+    replica = await asyncio.create_subprocess_exec(sys.executable, "-c", code, env=environment)
+    await eventually(lambda: _is_connected(watcher, "ucmesh-migrations-lock", 2))
+    await transaction.commit()
+    await building
+    assert await replica.wait() == 0
+    assert await fetch(url, "SELECT indisvalid::text FROM pg_index WHERE indexrelid = 'ran_revision'::regclass") == [
+        "true"
+    ]
+    await watcher.close()
+    await other.close()
+
+
+async def test_an_index_whose_build_was_broken_off_is_built_anew(package, url):
+    name, add, _ = package
+    await migrations.upgrade(url, name)
+    other = await asyncpg.connect(url)
+    await other.execute("INSERT INTO ran VALUES ('twice'), ('twice')")
+    with pytest.raises(asyncpg.UniqueViolationError):
+        await other.execute("CREATE UNIQUE INDEX CONCURRENTLY ran_revision ON ran (revision)")
+    await other.execute("DELETE FROM ran")
+    body = "from mesh_runtime.migrations import create_index_concurrently as c; c('ran_revision', 'ON ran (revision)')"
+    add("0003", "0002", body)
+    await migrations.upgrade(url, name)
+    assert await other.fetchval("SELECT indisvalid FROM pg_index WHERE indexrelid = 'ran_revision'::regclass")
+    await other.close()
+
+
+async def _waits_for_a_transaction(watcher: asyncpg.Connection) -> bool:
+    query = "SELECT count(*) FROM pg_stat_progress_create_index WHERE phase LIKE 'waiting%'"
+    return bool(await watcher.fetchval(query))
+
+
+async def _is_connected(watcher: asyncpg.Connection, application: str, times: int) -> bool:
+    query = "SELECT count(*) FROM pg_stat_activity WHERE application_name = $1 AND query LIKE '%advisory%'"
+    return bool(await watcher.fetchval(query, application) >= times)

@@ -1,37 +1,42 @@
 """Schema migrations: every process may ask for them at start, exactly one runs them.
 
-Owns the lock around Alembic and the one-line env.py of the services. Refuses to wait for ever: both the lock and
-every DDL statement give up in bounded time.
+Owns the lock around Alembic, the one-line env.py of the services, and what an older release does with a newer schema.
+Refuses to wait for ever, and to make traffic wait: the lock and every DDL statement give up in bounded time.
 
 A package keeps `<package>/migrations/env.py` with `from mesh_runtime.migrations import run_env; run_env()` and its
-revisions in `<package>/migrations/versions/`.
+revisions in `<package>/migrations/versions/`. A revision expands, so that older releases go on; one that takes
+something away says which releases end with it, `end_support_before` (docs/decisions/0014-releases.md).
 """
 
 from __future__ import annotations
 
 import asyncio
+import time
 import weakref
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 import asyncpg
-from alembic import command, context
+from alembic import command, context, op
 from alembic.config import Config
 from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from pydantic import SecretStr
-from sqlalchemy import Connection, exc, pool
+from sqlalchemy import Connection, exc, pool, text
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
 from mesh_runtime.db import CONNECT_TIMEOUT_SECONDS, plain_dsn
-from mesh_runtime.errors import Unavailable
+from mesh_runtime.errors import Conflict, Unavailable
 from mesh_runtime.logs import get_logger
 
 LOCK_KEY = 0x75636D657368
-LOCK_TIMEOUT_SECONDS = 120
-DDL_LOCK_TIMEOUT_SECONDS = 5
-DDL_ATTEMPTS_MAX = 5
-DDL_RETRY_SECONDS = 1.0
+LOCK_TIMEOUT_SECONDS = 120.0
+LOCK_POLL_SECONDS = 0.2
+DDL_LOCK_TIMEOUT_SECONDS = 1.5
+"""What waits behind a statement that waits for its lock waits as long: short enough for nobody to notice."""
+DDL_ATTEMPTS_MAX = 16
+DDL_RETRY_SECONDS = 3.0
+"""The traffic that queued behind an attempt is let through before the next one."""
 
 _log = get_logger("mesh_runtime.migrations")
 # Alembic's context is one global per process, so two migrations in one event loop must not interleave.
@@ -41,10 +46,13 @@ _alembic_turn: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, asyncio.Lock
 async def upgrade(url: SecretStr | str, package: str) -> None:
     """Brings the database at `url` to the head of `package`'s migrations; returns at once when it is there.
 
-    Safe to call from many processes at the same moment. Raises Unavailable when the turn does not come within
-    LOCK_TIMEOUT_SECONDS or a table stays locked by others.
+    Safe to call from many processes at the same moment. A database that a newer release has migrated is left as it is.
+    Raises Unavailable when the turn does not come within LOCK_TIMEOUT_SECONDS or a table stays locked by others, and
+    Conflict when a newer release has taken away what this one needs.
     """
     async with _turn(), _locked(url):
+        if await _is_ahead(url, package):
+            return
         for attempt in range(1, DDL_ATTEMPTS_MAX + 1):
             try:
                 await _run(url, package)
@@ -78,6 +86,47 @@ def run_env() -> None:
     context.configure(connection=connection, transaction_per_migration=True)
     with context.begin_transaction():
         context.run_migrations()
+
+
+def create_index_concurrently(name: str, definition: str) -> None:
+    """In a revision: builds the index while others read and write. `definition` is what follows `CREATE INDEX name`.
+
+    A build that was broken off leaves an index that is not valid and helps nobody; the next attempt drops it first.
+    """
+    with op.get_context().autocommit_block():
+        op.execute(f"DROP INDEX CONCURRENTLY IF EXISTS {name}")
+        op.execute(f"CREATE INDEX CONCURRENTLY {name} {definition}")
+
+
+def end_support_before(revision: str) -> None:
+    """In a revision that takes something away: releases that do not know `revision` no longer start on this schema."""
+    op.execute("CREATE TABLE IF NOT EXISTS schema_served (oldest_revision text NOT NULL)")
+    op.execute("DELETE FROM schema_served")
+    op.execute(text("INSERT INTO schema_served VALUES (:revision)").bindparams(revision=revision))
+
+
+async def _is_ahead(url: SecretStr | str, package: str) -> bool:
+    """Whether a newer release has migrated the database. Raises Conflict when it no longer serves this release."""
+    known = {script.revision for script in ScriptDirectory.from_config(_config(package)).walk_revisions()}
+
+    def revisions(connection: Connection) -> tuple[str | None, str | None]:
+        there = MigrationContext.configure(connection).get_current_revision()
+        has_contracted = connection.scalar(text("SELECT to_regclass('schema_served') IS NOT NULL"))
+        oldest = connection.scalar(text("SELECT oldest_revision FROM schema_served")) if has_contracted else None
+        return there, oldest
+
+    async with _engine(url).connect() as connection:
+        there, oldest = await connection.run_sync(revisions)
+    if there is None or there in known:
+        return False
+    if oldest is not None and oldest not in known:
+        raise Conflict(
+            f"the database is at revision {there}, which no longer serves this release of {package}",
+            code="schema-too-new",
+            remedy=f"Run a release of {package} that knows revision {oldest}.",
+        )
+    _log.info("migrations.newer_schema", package=package, revision=there)
+    return True
 
 
 def _config(package: str) -> Config:
@@ -117,15 +166,22 @@ async def _turn() -> AsyncIterator[None]:
 @asynccontextmanager
 async def _locked(url: SecretStr | str) -> AsyncIterator[None]:
     """Holds the advisory lock on a connection of its own, so the migrations' commits cannot drop it."""
-    settings = {"application_name": "ucmesh-migrations-lock", "lock_timeout": f"{LOCK_TIMEOUT_SECONDS}s"}
+    settings = {"application_name": "ucmesh-migrations-lock"}
     try:
         connection = await asyncpg.connect(plain_dsn(url), timeout=CONNECT_TIMEOUT_SECONDS, server_settings=settings)
     except (OSError, TimeoutError, asyncpg.CannotConnectNowError, asyncpg.TooManyConnectionsError) as error:
         raise Unavailable("the database does not answer", code="database-unavailable") from error
     try:
-        await connection.execute("SELECT pg_advisory_lock($1)", LOCK_KEY, timeout=LOCK_TIMEOUT_SECONDS + 10)
+        await _take_lock(connection)
         yield
-    except asyncpg.LockNotAvailableError as error:
-        raise Unavailable("another process is migrating for too long", code="migration-blocked") from error
     finally:
         await connection.close(timeout=CONNECT_TIMEOUT_SECONDS)
+
+
+async def _take_lock(connection: asyncpg.Connection) -> None:
+    """Asks again and again: a statement that waits is a snapshot, and an index built concurrently waits for its end."""
+    end = time.monotonic() + LOCK_TIMEOUT_SECONDS
+    while not await connection.fetchval("SELECT pg_try_advisory_lock($1)", LOCK_KEY, timeout=CONNECT_TIMEOUT_SECONDS):
+        if time.monotonic() >= end:
+            raise Unavailable("another process is migrating for too long", code="migration-blocked")
+        await asyncio.sleep(LOCK_POLL_SECONDS)
