@@ -7,10 +7,11 @@ is told to the rules and to the world.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from uuid import UUID
 
 from mesh_runtime.clock import IdGenerator
+from mesh_runtime.values import lean_dataclass
 from orchestrator.domain.plan import PLAN_ENDS, Operation, OperationState, Plan, PlanState
 from orchestrator.domain.plan_core import UNSUCCESSFUL
 from orchestrator.domain.plan_ports import LoadedPlan, Notice, NoticeAction
@@ -33,7 +34,7 @@ END_ACTIONS: dict[PlanState, NoticeAction] = {
 }
 
 
-@dataclass(frozen=True, slots=True)
+@lean_dataclass(frozen=True, slots=True)
 class Question:
     """A local operation to be answered by the rules in this transaction."""
 

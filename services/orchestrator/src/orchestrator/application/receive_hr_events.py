@@ -6,11 +6,12 @@ dead letter, which can be replayed once the customer exists.
 """
 
 from collections.abc import Container, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import datetime
 from typing import TYPE_CHECKING, Literal
 from uuid import UUID
 
+from mesh_runtime.values import lean_dataclass
 from orchestrator.application.hr_spans import event_traces
 from orchestrator.application.rules import Rules
 from orchestrator.application.start_people import begin, decide
@@ -29,7 +30,7 @@ START_MOVED = Reason("start-date-moved", "HR changed the start date; a new plan 
 Outcome = Literal["accepted", "stale", "rejected"]
 
 
-@dataclass(frozen=True, slots=True)
+@lean_dataclass(frozen=True, slots=True)
 class Reception:
     """What became of one event; `rejection` says why it cannot be taken in now."""
 

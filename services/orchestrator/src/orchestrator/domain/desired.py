@@ -9,9 +9,10 @@ service plan, an unknown or ambiguous group, a number without a phone licence.
 
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Any
 
+from mesh_runtime.values import lean_dataclass
 from orchestrator.domain import naming
 from orchestrator.domain.customer import Licence
 from orchestrator.domain.observed import NOTHING_PROVISIONED, ObservedUser, Provisioned, Sku, TenantFacts
@@ -46,14 +47,14 @@ _ABSENT = object()
 _GUID = re.compile(r"[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
 
 
-@dataclass(frozen=True, slots=True)
+@lean_dataclass(frozen=True, slots=True)
 class DesiredLicence:
     sku_id: str
     part_number: str
     disabled_plans: frozenset[str] = frozenset()
 
 
-@dataclass(frozen=True, slots=True)
+@lean_dataclass(frozen=True, slots=True)
 class Desired:
     """The person's whole target state. `groups` maps ids to display names; `manager` is an employee id."""
 
@@ -70,7 +71,7 @@ class Desired:
     manager_wait_seconds: int = 0
 
 
-@dataclass(frozen=True, slots=True)
+@lean_dataclass(frozen=True, slots=True)
 class Difference:
     """What a plan has to do; every part is empty when it is already so.
 

@@ -4,10 +4,10 @@ Owns drafts and the words of shortages. Refuses IO: the caller brings people, ru
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
+from mesh_runtime.values import lean_dataclass
 from orchestrator.domain import naming
 from orchestrator.domain.desired import Desired, Difference, desire, difference
 from orchestrator.domain.hr_event import starts_at
@@ -23,7 +23,7 @@ ORDINAL_SEARCH_MAX = 50
 RETRY = "then retry this plan."
 
 
-@dataclass(frozen=True, slots=True)
+@lean_dataclass(frozen=True, slots=True)
 class Draft:
     """One person ready to reserve for. `kept` is what the person holds already, `manager_id` the known user id."""
 

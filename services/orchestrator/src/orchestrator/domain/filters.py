@@ -9,11 +9,12 @@ Source: reference domain.md 9.
 """
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from typing import Literal
 from unicodedata import normalize
 
 import re2
+
+from mesh_runtime.values import lean_dataclass
 
 Condition = Literal["equals", "contains", "regex"]
 Usage = Literal["move", "flow-through"]
@@ -27,7 +28,7 @@ class InvalidPatternError(ValueError):
     """The row's regular expression cannot be used; the text says what RE2 did not like."""
 
 
-@dataclass(frozen=True, slots=True)
+@lean_dataclass(frozen=True, slots=True)
 class Row:
     """One row; `joins` combines it with the NEXT row and is unused on the last one."""
 
@@ -39,14 +40,14 @@ class Row:
     joins: Literal["and", "or"] = "and"
 
 
-@dataclass(frozen=True, slots=True)
+@lean_dataclass(frozen=True, slots=True)
 class Filter:
     name: str
     usage: Usage
     rows: tuple[Row, ...]
 
 
-@dataclass(frozen=True, slots=True)
+@lean_dataclass(frozen=True, slots=True)
 class CompiledFilter:
     """A filter ready to test many people; made once per configuration version."""
 

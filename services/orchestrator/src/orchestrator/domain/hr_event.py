@@ -5,11 +5,12 @@ desired state are decided elsewhere.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from datetime import UTC, date, datetime, time
 from typing import Any
 from unicodedata import normalize
 from zoneinfo import ZoneInfo
+
+from mesh_runtime.values import lean_dataclass
 
 # The person fields of the HR event; all of them can be used in filter rows beside the customer's own `attributes`.
 PERSON_FIELDS = (
@@ -18,7 +19,7 @@ PERSON_FIELDS = (
 )  # fmt: skip
 
 
-@dataclass(frozen=True, slots=True)
+@lean_dataclass(frozen=True, slots=True)
 class HrEvent:
     """One HR event as admitted. `facts` is the event's `person` object with unknown fields kept."""
 

@@ -9,10 +9,11 @@ Owns range expansion and the status names. Refuses to choose one for a person: t
 lock, lowest free number of the site first. Source: reference domain.md 17.
 """
 
-from dataclasses import dataclass
 from typing import Literal
 
 import phonenumbers
+
+from mesh_runtime.values import lean_dataclass
 
 NumberType = Literal["DirectRouting", "CallingPlan", "OperatorConnect"]
 NumberStatus = Literal["available", "reserved", "staged", "used", "used-utility", "cooling"]
@@ -27,7 +28,7 @@ class InvalidNumberError(ValueError):
     """Not a telephone number, or not a range; the text says why in an admin's words."""
 
 
-@dataclass(frozen=True, slots=True)
+@lean_dataclass(frozen=True, slots=True)
 class NumberRange:
     """Numbers of one site and one kind, in E.164, ascending and without repeats."""
 
@@ -37,7 +38,7 @@ class NumberRange:
     location_id: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@lean_dataclass(frozen=True, slots=True)
 class FreeNumber:
     number: str
     type: str

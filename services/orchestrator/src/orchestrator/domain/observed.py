@@ -5,11 +5,13 @@ absent, not empty. Shapes: contract `user.observe` and `tenant.observe`; Microso
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Any
 
+from mesh_runtime.values import lean_dataclass
 
-@dataclass(frozen=True, slots=True)
+
+@lean_dataclass(frozen=True, slots=True)
 class Sku:
     """A licence the tenant has; `plans` maps service plan names to their ids."""
 
@@ -18,7 +20,7 @@ class Sku:
     plans: Mapping[str, str] = field(default_factory=dict)
 
 
-@dataclass(frozen=True, slots=True)
+@lean_dataclass(frozen=True, slots=True)
 class TenantFacts:
     """One tenant as last observed.
 
@@ -40,7 +42,7 @@ class TenantFacts:
         return self.groups.get(name.lower(), ())
 
 
-@dataclass(frozen=True, slots=True)
+@lean_dataclass(frozen=True, slots=True)
 class ObservedUser:
     """The Entra user with the person's employee id; `attributes` holds only what the read returned."""
 
@@ -78,7 +80,7 @@ def taken_upns(output: Mapping[str, Any]) -> frozenset[str]:
     return frozenset(str(upn).lower() for upn in output.get("taken") or ())
 
 
-@dataclass(frozen=True, slots=True)
+@lean_dataclass(frozen=True, slots=True)
 class Provisioned:
     """What the last successful plan proved, for everything the adapters' quick read does not return."""
 

@@ -8,11 +8,12 @@ Owns that decision. Refuses rows and messages.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import date, datetime
 from typing import Any, Literal
 from uuid import UUID
 
+from mesh_runtime.values import lean_dataclass
 from orchestrator.domain.hr_event import HrEvent, filter_attributes, starts_at
 from orchestrator.domain.ports import Refusal
 from orchestrator.domain.profile import Placement, Rulebook
@@ -32,7 +33,7 @@ HELD = "held"
 CANCELLED = "cancelled"
 
 
-@dataclass(frozen=True, slots=True)
+@lean_dataclass(frozen=True, slots=True)
 class Person:
     """A person row. `plan_id` is the last plan, `plan_stage` is unset when that plan has ended."""
 
@@ -59,7 +60,7 @@ class Person:
         return filter_attributes(self.facts, self.employee_id)
 
 
-@dataclass(frozen=True, slots=True)
+@lean_dataclass(frozen=True, slots=True)
 class Standing:
     """What is decided about a person and written to their row; `placement` and `not_before` serve to start the plan."""
 

@@ -12,12 +12,13 @@ It knows nothing about rows, messages, tenants' rules or Microsoft.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from datetime import datetime
 from enum import StrEnum
 from typing import Any, Literal
 from uuid import UUID
 
+from mesh_runtime.values import lean_dataclass
 from orchestrator.domain.retry import Retry, Wait
 
 OPERATIONS_MAX = 200
@@ -62,7 +63,7 @@ PLAN_ENDS = frozenset(
 )
 
 
-@dataclass(frozen=True, slots=True)
+@lean_dataclass(frozen=True, slots=True)
 class Reason:
     """Why a plan is refused, compensated, held or cancelled; `remedy` says what the admin can do about it."""
 
@@ -71,7 +72,7 @@ class Reason:
     remedy: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@lean_dataclass(frozen=True, slots=True)
 class Operation:
     """One step of a plan: what to do (never how), in which order, and what a failure means.
 
@@ -103,7 +104,7 @@ class Operation:
     after: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@lean_dataclass(frozen=True, slots=True)
 class Plan:
     """A finished plan: operations in an order in which every dependency comes before what needs it."""
 

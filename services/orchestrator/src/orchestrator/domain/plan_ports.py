@@ -6,11 +6,11 @@ Everything works on batches: the number of statements of a transition does not g
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING, Literal, Protocol
 from uuid import UUID
 
+from mesh_runtime.values import lean_dataclass
 from orchestrator.domain.plan import PlanState, Reason
 from orchestrator.domain.plan_status import Dispatch, OperationStatus, PlanStatus
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 NoticeAction = Literal["created", "succeeded", "refused", "compensated", "held", "cancelled"]
 
 
-@dataclass(frozen=True, slots=True)
+@lean_dataclass(frozen=True, slots=True)
 class LoadedPlan:
     """A plan row, locked until the transaction ends, with all its operations of all rounds. `new` = not stored yet."""
 
@@ -29,7 +29,7 @@ class LoadedPlan:
     new: bool = False
 
 
-@dataclass(frozen=True, slots=True)
+@lean_dataclass(frozen=True, slots=True)
 class Command:
     """A dispatch on its way to an adapter, with the plan that gives it tenant, lane and trace."""
 
@@ -37,7 +37,7 @@ class Command:
     dispatch: Dispatch
 
 
-@dataclass(frozen=True, slots=True)
+@lean_dataclass(frozen=True, slots=True)
 class Notice:
     """A plan event for everybody else. Counts are of the present round, observing included."""
 
@@ -49,7 +49,7 @@ class Notice:
     operations_failed: int
 
 
-@dataclass(frozen=True, slots=True)
+@lean_dataclass(frozen=True, slots=True)
 class PlanFilter:
     """Which plans to list; None = any."""
 
@@ -58,7 +58,7 @@ class PlanFilter:
     employee_id: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@lean_dataclass(frozen=True, slots=True)
 class PlanSummary:
     """A plan with the counts of its present round, for people."""
 

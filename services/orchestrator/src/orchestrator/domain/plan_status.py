@@ -15,6 +15,7 @@ from uuid import UUID, uuid5
 
 import orjson
 
+from mesh_runtime.values import lean_dataclass
 from orchestrator.domain.plan import FailurePolicy, Lane, Operation, OperationState, PlanState, Reason, Target
 from orchestrator.domain.retry import Retry, Wait
 
@@ -123,7 +124,7 @@ class PlanStatus:
         return self.effects or {}
 
 
-@dataclass(frozen=True, slots=True)
+@lean_dataclass(frozen=True, slots=True)
 class Reply:
     """A completed event of an adapter, parsed. `plan_id` None = somebody else's operation."""
 
@@ -140,14 +141,14 @@ class Reply:
     request_ids: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
+@lean_dataclass(frozen=True, slots=True)
 class Started:
     """A new plan begins with this read."""
 
     observe: OperationStatus
 
 
-@dataclass(frozen=True, slots=True)
+@lean_dataclass(frozen=True, slots=True)
 class Planned:
     """The planner made a plan of what was observed; no operations = nothing to do."""
 
@@ -156,26 +157,26 @@ class Planned:
     effects: Json | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@lean_dataclass(frozen=True, slots=True)
 class PlanningRefused:
     """The planner said no."""
 
     reason: Reason
 
 
-@dataclass(frozen=True, slots=True)
+@lean_dataclass(frozen=True, slots=True)
 class TimerFired:
     """Something of the plan may be due."""
 
 
-@dataclass(frozen=True, slots=True)
+@lean_dataclass(frozen=True, slots=True)
 class Cancelled:
     """Somebody wants the plan stopped and what it changed undone."""
 
     reason: Reason
 
 
-@dataclass(frozen=True, slots=True)
+@lean_dataclass(frozen=True, slots=True)
 class Retried:
     """Somebody wants the ended plan tried again, from observing on."""
 
@@ -186,7 +187,7 @@ class Retried:
 Event = Reply | Started | Planned | PlanningRefused | TimerFired | Cancelled | Retried
 
 
-@dataclass(frozen=True, slots=True)
+@lean_dataclass(frozen=True, slots=True)
 class Dispatch:
     """A command to send (or, for target "mesh", a question to the rules)."""
 
@@ -200,7 +201,7 @@ class Dispatch:
     deadline: datetime
 
 
-@dataclass(frozen=True, slots=True)
+@lean_dataclass(frozen=True, slots=True)
 class Transition:
     """What a step brought about. `operations` are the changed ones only; `plan` is always the present one.
 

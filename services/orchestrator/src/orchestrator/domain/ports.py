@@ -7,11 +7,12 @@ The engine owns plans and operations; the rules own people, numbers and seats. N
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 from uuid import UUID
 
+from mesh_runtime.values import lean_dataclass
 from orchestrator.domain.plan import Lane, Operation, OperationState, Plan, PlanState, Reason
 from orchestrator.domain.plan_status import Reply
 
@@ -23,7 +24,7 @@ Refusal = Reason
 """A business no before anything was touched: nothing is reserved, the plan ends refused with this reason."""
 
 
-@dataclass(frozen=True, slots=True)
+@lean_dataclass(frozen=True, slots=True)
 class StartPlan:
     """A plan to start. `observe` reads the person's present state; its reply is what the planner sees.
 
@@ -45,7 +46,7 @@ class StartPlan:
     refusal: Refusal | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@lean_dataclass(frozen=True, slots=True)
 class PlanningRequest:
     """One observed person: `observed` is the output of the observe operation, exactly as the adapter gave it."""
 
@@ -55,7 +56,7 @@ class PlanningRequest:
     lane: Lane = "normal"
 
 
-@dataclass(frozen=True, slots=True)
+@lean_dataclass(frozen=True, slots=True)
 class ObservationRequest:
     """A plan that is tried again: which read shows the person's present state by today's rules?"""
 
@@ -63,7 +64,7 @@ class ObservationRequest:
     person_id: UUID
 
 
-@dataclass(frozen=True, slots=True)
+@lean_dataclass(frozen=True, slots=True)
 class Observation:
     """The answer to an ObservationRequest. A `not_before` in the future schedules the plan again."""
 
@@ -89,7 +90,7 @@ class Planner(Protocol):
         ...
 
 
-@dataclass(frozen=True, slots=True)
+@lean_dataclass(frozen=True, slots=True)
 class SettledOperation:
     """One operation of an ended plan: `changed` is true while its change is still in place."""
 
@@ -99,7 +100,7 @@ class SettledOperation:
     output: Mapping[str, Any]
 
 
-@dataclass(frozen=True, slots=True)
+@lean_dataclass(frozen=True, slots=True)
 class SettledPlan:
     """An ended plan. A plan may settle again later (held -> compensated, or tried again): the last one counts."""
 
@@ -123,7 +124,7 @@ class Settlement(Protocol):
         ...
 
 
-@dataclass(frozen=True, slots=True)
+@lean_dataclass(frozen=True, slots=True)
 class LocalRequest:
     """A poll of a local operation (target "mesh")."""
 
@@ -133,7 +134,7 @@ class LocalRequest:
     params: Mapping[str, Any]
 
 
-@dataclass(frozen=True, slots=True)
+@lean_dataclass(frozen=True, slots=True)
 class LocalResult:
     """`outcome` failed = not yet (polled again until the wait's deadline); refused = never."""
 
@@ -160,7 +161,7 @@ class UnplannedReplies(Protocol):
         ...
 
 
-@dataclass(frozen=True, slots=True)
+@lean_dataclass(frozen=True, slots=True)
 class PreviewSubject:
     """What a preview needs to know about the HR event it was given, as if the event had been taken in."""
 

@@ -7,8 +7,8 @@ Owns the choice and the words of its refusals. Refuses to look at what a tenant 
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 
+from mesh_runtime.values import lean_dataclass
 from orchestrator.domain.customer import Customer, Profile, Site, Tenant
 from orchestrator.domain.filters import CompiledFilter, compile_filter
 from orchestrator.domain.ports import Refusal
@@ -19,7 +19,7 @@ PROFILE_UNKNOWN = "profile-unknown"
 TENANT_UNKNOWN = "tenant-unknown"
 
 
-@dataclass(frozen=True, slots=True)
+@lean_dataclass(frozen=True, slots=True)
 class Placement:
     """Where a person belongs and what they get."""
 

@@ -12,6 +12,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from uuid import UUID
 
+from mesh_runtime.values import lean_dataclass
 from orchestrator.domain.naming import CANDIDATE_COUNT_MAX, upn_candidate
 from orchestrator.domain.numbers import FreeNumber
 from orchestrator.domain.seats import SeatPool, lacking, take
@@ -19,14 +20,14 @@ from orchestrator.domain.seats import SeatPool, lacking, take
 ORDINAL_MAX = 9_999
 
 
-@dataclass(frozen=True, slots=True)
+@lean_dataclass(frozen=True, slots=True)
 class UpnChoice:
     upn: str
     base: str
     ordinal: int
 
 
-@dataclass(frozen=True, slots=True)
+@lean_dataclass(frozen=True, slots=True)
 class Claim:
     """What one plan needs.
 
@@ -48,7 +49,7 @@ class Claim:
     takes_over: bool = False
 
 
-@dataclass(frozen=True, slots=True)
+@lean_dataclass(frozen=True, slots=True)
 class Reservation:
     """What the person is promised; `number` and `seats` only name what is new."""
 
@@ -57,18 +58,18 @@ class Reservation:
     seats: tuple[str, ...]
 
 
-@dataclass(frozen=True, slots=True)
+@lean_dataclass(frozen=True, slots=True)
 class NoSeats:
     pool: SeatPool
 
 
-@dataclass(frozen=True, slots=True)
+@lean_dataclass(frozen=True, slots=True)
 class NoNumbers:
     customer: str
     site: str
 
 
-@dataclass(frozen=True, slots=True)
+@lean_dataclass(frozen=True, slots=True)
 class NoName:
     """No usable name: nothing left of the person's names, or all `taken` belong to others in the tenant."""
 

@@ -7,8 +7,9 @@ retrying in the same instant comes from the operation's own id, so a replay comp
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any
+
+from mesh_runtime.values import lean_dataclass
 
 SPREAD_SHARE = 0.2
 LEARNED_SHARE = 0.6
@@ -16,7 +17,7 @@ LAG_WEIGHT = 0.3
 """How much the newest lag counts in the weighted mean that the rows keep."""
 
 
-@dataclass(frozen=True, slots=True)
+@lean_dataclass(frozen=True, slots=True)
 class Retry:
     """Tries of one operation: `attempts_max` counts the first try too; a pause never exceeds `cap_seconds`."""
 
@@ -31,7 +32,7 @@ class Retry:
         _check_growth(self.first_seconds, self.factor, self.cap_seconds)
 
 
-@dataclass(frozen=True, slots=True)
+@lean_dataclass(frozen=True, slots=True)
 class Wait:
     """A gate: the operation is a read that is repeated until its output is `ready` or `deadline_seconds` are over.
 

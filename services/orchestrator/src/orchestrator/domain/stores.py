@@ -7,11 +7,11 @@ transactions may want are locked in one order: people by (customer, employee id)
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, Protocol
 from uuid import UUID
 
+from mesh_runtime.values import lean_dataclass
 from orchestrator.domain.hr_event import HrEvent
 from orchestrator.domain.numbers import FreeNumber
 from orchestrator.domain.observed import TenantFacts
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 PersonKey = tuple[str, str]
 
 
-@dataclass(frozen=True, slots=True)
+@lean_dataclass(frozen=True, slots=True)
 class Kept:
     """What a person holds already, from an earlier plan or an earlier try of this one."""
 
@@ -41,7 +41,7 @@ class Kept:
 NOTHING_KEPT = Kept()
 
 
-@dataclass(frozen=True, slots=True)
+@lean_dataclass(frozen=True, slots=True)
 class Shelf:
     """The numbers of one site, counted for the refusal text."""
 
@@ -52,7 +52,7 @@ class Shelf:
     reserved: int
 
 
-@dataclass(frozen=True, slots=True)
+@lean_dataclass(frozen=True, slots=True)
 class Settled:
     """How one plan leaves its person. `proved`: the desired state of the plan is what the person has from now on.
 
@@ -68,7 +68,7 @@ class Settled:
     observed: Mapping[str, Any] | None
 
 
-@dataclass(frozen=True, slots=True)
+@lean_dataclass(frozen=True, slots=True)
 class CredentialNews:
     """cert-manager says that a tenant's credential works, or why it does not."""
 
@@ -81,7 +81,7 @@ class CredentialNews:
     remedy: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@lean_dataclass(frozen=True, slots=True)
 class TenantObservation:
     """Output of `tenant.observe`, as the adapter gave it, and when it began to read."""
 
@@ -264,7 +264,7 @@ class TenantCommands(Protocol):
     async def observe_tenants(self, tx: AsyncConnection, tenant_ids: Sequence[str]) -> None: ...
 
 
-@dataclass(frozen=True, slots=True)
+@lean_dataclass(frozen=True, slots=True)
 class CredentialOrder:
     """See to it that a tenant has a certificate. `sealed_secret` can be opened by cert-manager only."""
 

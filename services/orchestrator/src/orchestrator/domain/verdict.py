@@ -12,10 +12,10 @@ undo               done                                again (retryable, tries l
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, Literal
 
+from mesh_runtime.values import lean_dataclass
 from orchestrator.domain.plan import Operation
 from orchestrator.domain.plan_status import Json, OperationStatus, Reply
 from orchestrator.domain.retry import backoff_seconds, poll_seconds
@@ -25,12 +25,12 @@ NOT_READY = "not-ready"
 UNPROVEN = "unproven"
 
 
-@dataclass(frozen=True, slots=True)
+@lean_dataclass(frozen=True, slots=True)
 class Done:
     """The operation (or its undo) succeeded."""
 
 
-@dataclass(frozen=True, slots=True)
+@lean_dataclass(frozen=True, slots=True)
 class Again:
     """Dispatch a new attempt after `seconds`; `error` says why, for whoever looks meanwhile."""
 
@@ -38,7 +38,7 @@ class Again:
     error: Json
 
 
-@dataclass(frozen=True, slots=True)
+@lean_dataclass(frozen=True, slots=True)
 class Over:
     """The operation (or its undo) ended without success."""
 

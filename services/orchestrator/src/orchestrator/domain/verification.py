@@ -13,13 +13,13 @@ It never evaluates text as code and treats an unknown operator as a defect of th
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
+from mesh_runtime.values import lean_dataclass
 from orchestrator.domain.plan import PlanError
 
 
-@dataclass(frozen=True, slots=True)
+@lean_dataclass(frozen=True, slots=True)
 class Missing:
     """The value of a path that leads nowhere; equal to None in expectations, an error in references."""
 
@@ -27,7 +27,7 @@ class Missing:
 MISSING = Missing()
 
 
-@dataclass(frozen=True, slots=True)
+@lean_dataclass(frozen=True, slots=True)
 class Difference:
     """One unfulfilled expectation: what was expected at `path` and what was read (None when nothing was there)."""
 

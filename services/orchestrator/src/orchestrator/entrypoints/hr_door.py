@@ -17,6 +17,7 @@ from mesh_messaging.inbox import admit
 from mesh_messaging.message import InboundMessage
 from mesh_messaging.records import RawRecord
 from mesh_runtime.errors import InvalidInput
+from mesh_runtime.values import lean_dataclass
 from orchestrator import wire
 from orchestrator.application import Reception, Rules, customer_unknown, known_customers, receive_hr_events
 from orchestrator.domain.hr_event import HrEvent
@@ -25,7 +26,7 @@ from orchestrator.domain.ports import Refusal
 ACCEPTED, DUPLICATE, DEAD_LETTERED = "accepted", "duplicate", "dead-lettered"
 
 
-@dataclass(frozen=True, slots=True)
+@lean_dataclass(frozen=True, slots=True)
 class Bad:
     """What cannot be taken in: the bytes as they came, and why."""
 

@@ -4,9 +4,9 @@ Owns names, parameters, permissions and the words shown to an admin. Refuses to 
 """
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 from typing import Any
 
+from mesh_runtime.values import lean_dataclass
 from orchestrator.domain.desired import DesiredLicence
 from orchestrator.domain.plan import Operation, ref
 from orchestrator.domain.retry import Retry
@@ -23,7 +23,7 @@ LICENCES = "LicenseAssignment.ReadWrite.All"
 CREATED_USER = ref("user", "user_id")
 
 
-@dataclass(frozen=True, slots=True)
+@lean_dataclass(frozen=True, slots=True)
 class Account:
     """The person's user in the tenant; `upn` orders all commands of one person."""
 

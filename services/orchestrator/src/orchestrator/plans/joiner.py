@@ -11,11 +11,11 @@ is an empty plan. Refuses to reserve: seats, number and name are given. Source: 
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 from uuid import UUID
 
+from mesh_runtime.values import lean_dataclass
 from orchestrator.domain.desired import Desired, Difference
 from orchestrator.domain.naming import LOCAL_PART_LENGTH_MAX
 from orchestrator.domain.numbers import FreeNumber
@@ -27,7 +27,7 @@ from orchestrator.participants.pacing import Pacing
 REWRITTEN = frozenset({"Type", "ForwardingAddress", "ForwardingSmtpAddress", "MailTip"})
 
 
-@dataclass(frozen=True, slots=True)
+@lean_dataclass(frozen=True, slots=True)
 class Joiner:
     """Everything decided about one person. `number` is the reserved or the kept one; `manager_id` the known user id."""
 
