@@ -52,6 +52,17 @@ class Mesh:
         """Wait until a part that died serves again."""
         self._call(self.stack.supervisor.settled(name), CALL_SECONDS_MAX)
 
+    @contextlib.contextmanager
+    def without(self, name: str) -> Iterator[None]:
+        """One part is stopped for the block."""
+        part = self.stack.supervisor.unwatch(name)
+        self._call(part.stop(), CALL_SECONDS_MAX)
+        try:
+            yield
+        finally:
+            self._call(part.start(), CALL_SECONDS_MAX)
+            self.stack.supervisor.watch(part)
+
     def restart(self, name: str, faults: str = "") -> None:
         """Stop and start one part, a service with UCMESH_FAULTS for this one start if given."""
         self._call(self.stack.restart(name, faults), CALL_SECONDS_MAX)

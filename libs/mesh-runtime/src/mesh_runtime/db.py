@@ -43,6 +43,16 @@ LISTEN_PROBE_SECONDS = 30.0
 _LOST_CONNECTION = frozenset({"57P01", "57P02", "57P03", "57P05", "25P03", "25P04"})
 _CONTENTION = frozenset({"40001", "40P01", "55P03", "57014"})
 
+_UNREACHABLE = (
+    ConnectionError,
+    TimeoutError,
+    asyncpg.CannotConnectNowError,
+    asyncpg.TooManyConnectionsError,
+    asyncpg.PostgresConnectionError,
+    asyncpg.AdminShutdownError,
+    asyncpg.CrashShutdownError,
+)
+
 _log = get_logger("mesh_runtime.db")
 
 
@@ -95,7 +105,7 @@ class Database:
         Raises Unavailable for lost connections, deadlocks, serialization failures and timeouts. When it is raised
         from the commit itself, whether the transaction was kept is unknown: repeat only what is idempotent.
         """
-        with _span("db.transaction"), _translated():
+        with _span("db.transaction"), translated():
             async with self.engine.connect() as connection:
                 async with connection.begin():
                     yield connection
@@ -105,7 +115,7 @@ class Database:
     @asynccontextmanager
     async def read(self) -> AsyncIterator[AsyncConnection]:
         """A read-only transaction for the block; a write in it is an error of the database."""
-        with _span("db.read"), _translated():
+        with _span("db.read"), translated():
             async with self.engine.connect() as connection:
                 await connection.execution_options(postgresql_readonly=True)
                 async with connection.begin():
@@ -203,7 +213,8 @@ def _ping_after_idle(engine: AsyncEngine) -> None:
 
 
 @contextmanager
-def _translated() -> Iterator[None]:
+def translated() -> Iterator[None]:
+    """Unavailable in place of the drivers' errors that pass by waiting."""
     try:
         yield
     except MeshError:
@@ -215,7 +226,7 @@ def _translated() -> Iterator[None]:
         if outcome is None:
             raise
         raise outcome from error
-    except (ConnectionError, TimeoutError, asyncpg.CannotConnectNowError, asyncpg.TooManyConnectionsError) as error:
+    except _UNREACHABLE as error:
         raise Unavailable("the database does not answer", code="database-unavailable") from error
 
 

@@ -25,13 +25,24 @@ class Health:
     def __init__(self, checks: Mapping[str, Check] | None = None) -> None:
         self._checks = dict(checks or {})
         self._started = False
+        self._starting = False
         self._lock = asyncio.Lock()
         self._result: dict[str, str] = {}
         self._checked = float("-inf")
 
+    def starting(self) -> None:
+        """Marks start-up (migrations, first connections) as going on: until `started` the API serves health alone."""
+        self._starting = True
+
     def started(self) -> None:
-        """Marks start-up (migrations, first connections) as finished."""
+        """Marks start-up as finished."""
         self._started = True
+        self._starting = False
+
+    @property
+    def is_starting(self) -> bool:
+        """Whether `starting` was called and `started` was not."""
+        return self._starting
 
     @property
     def is_started(self) -> bool:

@@ -63,7 +63,7 @@ def create_app(
         app.include_router(router)
     # The last one added is the outermost.
     app.add_middleware(BodyLimit, bytes_max=body_bytes_max)
-    app.add_middleware(Gate, verifier=verifier)
+    app.add_middleware(Gate, verifier=verifier, health=health)
     app.add_middleware(RequestScope)
     return app
 

@@ -16,7 +16,8 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from mesh_runtime import telemetry
 from mesh_runtime.auth import BEARER_REMEDY, Verifier
-from mesh_runtime.errors import MeshError, TooLarge, Unauthenticated
+from mesh_runtime.errors import MeshError, TooLarge, Unauthenticated, Unavailable
+from mesh_runtime.health import Health
 from mesh_runtime.logs import get_logger
 from mesh_runtime.problems import internal_error_response, mesh_error_response
 
@@ -111,17 +112,22 @@ def _route(scope: Scope) -> str:
 
 
 class Gate:
-    """Lets nobody past without a valid bearer token, before a byte of the body is read; health is open."""
+    """Lets nobody past without a valid bearer token, before a byte of the body is read, nor while the process is
+    starting; health is open.
+    """
 
-    def __init__(self, app: ASGIApp, verifier: Verifier) -> None:
+    def __init__(self, app: ASGIApp, verifier: Verifier, health: Health) -> None:
         self._app = app
         self._verifier = verifier
+        self._health = health
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http" or scope["path"].startswith(OPEN_PREFIX):
             await self._app(scope, receive, send)
             return
         try:
+            if self._health.is_starting:
+                raise Unavailable("this process is starting", code="starting")
             principal = await self._verifier.verify(_bearer(scope))
         except MeshError as error:
             response = mesh_error_response(scope["path"], error)

@@ -25,7 +25,7 @@ from pydantic import SecretStr
 from sqlalchemy import Connection, exc, pool, text
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
-from mesh_runtime.db import CONNECT_TIMEOUT_SECONDS, plain_dsn
+from mesh_runtime.db import CONNECT_TIMEOUT_SECONDS, plain_dsn, translated
 from mesh_runtime.errors import Conflict, Unavailable
 from mesh_runtime.logs import get_logger
 
@@ -47,8 +47,8 @@ async def upgrade(url: SecretStr | str, package: str) -> None:
     """Brings the database at `url` to the head of `package`'s migrations; returns at once when it is there.
 
     Safe to call from many processes at the same moment. A database that a newer release has migrated is left as it is.
-    Raises Unavailable when the turn does not come within LOCK_TIMEOUT_SECONDS or a table stays locked by others, and
-    Conflict when a newer release has taken away what this one needs.
+    Raises Unavailable when the database does not answer, the turn does not come within LOCK_TIMEOUT_SECONDS, or a table
+    stays locked by others, and Conflict when a newer release has taken away what this one needs.
     """
     async with _turn(), _locked(url):
         if await _is_ahead(url, package):
@@ -167,15 +167,18 @@ async def _turn() -> AsyncIterator[None]:
 async def _locked(url: SecretStr | str) -> AsyncIterator[None]:
     """Holds the advisory lock on a connection of its own, so the migrations' commits cannot drop it."""
     settings = {"application_name": "ucmesh-migrations-lock"}
-    try:
-        connection = await asyncpg.connect(plain_dsn(url), timeout=CONNECT_TIMEOUT_SECONDS, server_settings=settings)
-    except (OSError, TimeoutError, asyncpg.CannotConnectNowError, asyncpg.TooManyConnectionsError) as error:
-        raise Unavailable("the database does not answer", code="database-unavailable") from error
-    try:
-        await _take_lock(connection)
-        yield
-    finally:
-        await connection.close(timeout=CONNECT_TIMEOUT_SECONDS)
+    with translated():
+        try:
+            connection = await asyncpg.connect(
+                plain_dsn(url), timeout=CONNECT_TIMEOUT_SECONDS, server_settings=settings
+            )
+        except OSError as error:
+            raise Unavailable("the database does not answer", code="database-unavailable") from error
+        try:
+            await _take_lock(connection)
+            yield
+        finally:
+            await connection.close(timeout=CONNECT_TIMEOUT_SECONDS)
 
 
 async def _take_lock(connection: asyncpg.Connection) -> None:

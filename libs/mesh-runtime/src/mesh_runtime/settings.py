@@ -81,6 +81,7 @@ class ServiceSettings(BaseSettings):
     otlp_endpoint: str | None = Field(None, description="OTLP/HTTP base URL for traces; unset means no tracing")
     trace_ratio: float = Field(1.0, ge=0.0, le=1.0, description="share of new traces that are sampled")
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
+    startup_seconds: float = Field(300, ge=0, le=3600, description="time a start waits for the database")
     drain_seconds: float = Field(10, ge=0, le=300, description="time to finish work after a stop signal")
 
     @model_validator(mode="after")

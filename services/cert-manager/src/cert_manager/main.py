@@ -16,7 +16,7 @@ from mesh_messaging.consumer import BatchConsumer
 from mesh_messaging.deadletters_http import router as dead_letters
 from mesh_messaging.kafka import KafkaSettings
 from mesh_messaging.relay import Relay
-from mesh_runtime import logs, migrations, telemetry
+from mesh_runtime import logs, migrations, startup, telemetry
 from mesh_runtime.auth import TokenVerifier
 from mesh_runtime.clock import SystemClock, Uuid7Ids
 from mesh_runtime.db import Database
@@ -27,6 +27,7 @@ from mesh_runtime.sealing import Sealer, SealingKey
 from mesh_runtime.settings import SettingsError, load_settings
 
 NAME = "cert-manager"
+PACKAGE = "cert_manager"
 DESCRIPTION = (
     "Certificates of customers' app registrations: made here, sealed to the services that log in with them, "
     "registered in Entra, and used only after a log-in succeeded on Graph, Exchange and Teams."
@@ -37,8 +38,8 @@ async def run(argv: Sequence[str]) -> None:
     """Migrates, then runs the named roles until SIGTERM."""
     settings = load_settings(CertManagerSettings)
     logs.configure(NAME, settings.log_level)
-    await migrations.upgrade(settings.database_url, "cert_manager")
     if list(argv) == ["migrate"]:
+        await migrations.upgrade(settings.database_url, PACKAGE)
         return
     chosen = parse_roles(argv)
     telemetry.configure(NAME, settings.otlp_endpoint, settings.trace_ratio)
@@ -46,9 +47,14 @@ async def run(argv: Sequence[str]) -> None:
     verifier = TokenVerifier(settings.oidc_issuer, settings.oidc_audience, ca_file=settings.ca_file)
     health = Health({"database": db.ping})
     available = _roles(settings, db, verifier, health)
+    roles = startup.after(
+        lambda: migrations.upgrade(settings.database_url, PACKAGE),
+        [available[name] for name in chosen],
+        health,
+        seconds_max=settings.startup_seconds,
+    )
     try:
-        health.started()
-        await run_roles([available[name] for name in chosen], drain_seconds=settings.drain_seconds)
+        await run_roles(roles, drain_seconds=settings.drain_seconds)
     finally:
         await verifier.close()
         await db.close()

@@ -33,7 +33,7 @@ from mesh_messaging.consumer import BatchConsumer
 from mesh_messaging.deadletters_http import router as dead_letters_router
 from mesh_messaging.kafka import KafkaSettings
 from mesh_messaging.relay import Relay
-from mesh_runtime import logs, migrations, telemetry
+from mesh_runtime import logs, migrations, startup, telemetry
 from mesh_runtime.auth import TokenVerifier
 from mesh_runtime.clock import SystemClock, Uuid7Ids
 from mesh_runtime.db import Database
@@ -185,15 +185,19 @@ async def serve(argv: Sequence[str]) -> None:
         return
     names = parse_roles(argv)
     telemetry.configure(SERVICE, settings.otlp_endpoint, settings.trace_ratio)
-    await migrations.upgrade(settings.database_url, PACKAGE)
     parts = build(settings)
     health = Health({"database": parts.db.ping})
     makers = {"consumer": consumer_role, "relay": relay_role, "worker": worker_role}
     roles = [api_role(parts, health) if name == "api" else makers[name](parts) for name in names]
     _reload_on_hangup(parts.shelf)
-    health.started()
+    held = startup.after(
+        lambda: migrations.upgrade(settings.database_url, PACKAGE),
+        roles,
+        health,
+        seconds_max=settings.startup_seconds,
+    )
     try:
-        await run_roles(roles, drain_seconds=settings.drain_seconds)
+        await run_roles(held, drain_seconds=settings.drain_seconds)
     finally:
         parts.tokens.close()
         await parts.graph.close()

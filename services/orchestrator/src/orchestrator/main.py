@@ -17,7 +17,7 @@ from mesh_messaging.consumer import BatchConsumer
 from mesh_messaging.deadletters_http import router as dead_letters_router
 from mesh_messaging.kafka import KafkaSettings
 from mesh_messaging.relay import Relay
-from mesh_runtime import logs, migrations, telemetry
+from mesh_runtime import logs, migrations, startup, telemetry
 from mesh_runtime.auth import TokenVerifier, Verifier
 from mesh_runtime.clock import Clock, IdGenerator, SystemClock, Uuid7Ids
 from mesh_runtime.db import Database
@@ -140,8 +140,8 @@ async def run(argv: Sequence[str]) -> None:
     """Migrates, then runs the named roles (all by default) until SIGTERM; `migrate` only migrates."""
     settings = load_settings(OrchestratorSettings)
     logs.configure(NAME, settings.log_level)
-    await migrations.upgrade(settings.database_url, PACKAGE)
     if list(argv) == ["migrate"]:
+        await migrations.upgrade(settings.database_url, PACKAGE)
         return
     chosen = parse_roles(argv)
     telemetry.configure(NAME, settings.otlp_endpoint, settings.trace_ratio)
@@ -149,9 +149,14 @@ async def run(argv: Sequence[str]) -> None:
     verifier = TokenVerifier(settings.oidc_issuer, settings.oidc_audience, ca_file=settings.ca_file)
     health = Health({"database": db.ping})
     available = _roles(settings, db, verifier, health)
+    roles = startup.after(
+        lambda: migrations.upgrade(settings.database_url, PACKAGE),
+        [available[name] for name in chosen],
+        health,
+        seconds_max=settings.startup_seconds,
+    )
     try:
-        health.started()
-        await run_roles([available[name] for name in chosen], drain_seconds=settings.drain_seconds)
+        await run_roles(roles, drain_seconds=settings.drain_seconds)
     finally:
         await verifier.close()
         await db.close()

@@ -96,7 +96,8 @@ class Worker:
 
     async def run(self, stop: asyncio.Event) -> None:
         """Until `stop`; then running visits are finished and sessions ended."""
-        await self.refresh()
+        if not await self._begin(stop):
+            return
         try:
             async with (
                 self.on_work(lambda _: self._wake.set()),
@@ -114,6 +115,18 @@ class Worker:
             raise
         finally:
             await self._end()
+
+    async def _begin(self, stop: asyncio.Event) -> bool:
+        """Load what is needed to work; a database that is away is waited for. False when stopped before that."""
+        while not stop.is_set():
+            try:
+                await self.refresh()
+            except MeshError as error:
+                _log.warning("worker.waiting", reason=repr(error))
+                await _first(stop, seconds=POLL_SECONDS)
+            else:
+                return True
+        return False
 
     async def _dispatch(self, stop: asyncio.Event) -> None:
         while not stop.is_set():
