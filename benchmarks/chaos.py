@@ -1,11 +1,13 @@
 """Joiners through two replicas of each service while something breaks every second: what is lost or done twice?
 
-    python benchmarks/chaos.py [--events 1000] [--seed 1] [--rate 4] [--json FILE] [--keep FOLDER]
+    python benchmarks/chaos.py [--events 1000] [--seed 1] [--rate 4] [--reference 1000] [--pwsh] [--json FILE]
+        [--keep FOLDER]
 
-The same people go through an undisturbed mesh first; then through one in which a victim drawn from the seed is killed
-with -9 and started again, paused beyond every lease, or has its connections reset, slowed, or cut after the effect. At
-the end the tenant's state and the mesh's own records of both runs are compared. Exit code 1 when something differs;
-who and which plan is printed, and the logs with the list of faults stay in a folder that is named.
+The same people go through an undisturbed mesh first (with `--reference`, so many of them, who then stand for the
+others of their department); then through one in which a victim drawn from the seed is killed with -9 and started
+again, paused beyond every lease, or has its connections reset, slowed, stranded, or cut after the effect. At the end
+the tenant's state and the mesh's own records of both runs are compared. Exit code 1 when something differs; who and
+which plan is printed, and the logs with the list of faults stay in a folder that is named.
 """
 
 import argparse
@@ -17,33 +19,46 @@ import tempfile
 import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from breaking.faults import Faults
-from breaking.office import Office, options, people
-from breaking.verdict import Picture, Row, compare
+from breaking.office import Office, options, people, sample
+from breaking.verdict import Expected, Picture, Row, compare
 from rich.console import Console
 from rich.table import Table
 
 from support.toxic import ToxicProxy
 from ucmesh_embedded.places import Places
 from ucmesh_embedded.stack import Stack
+from ucmesh_embedded.topology import KAFKA_DOOR
 
 REPLICAS = 2
 WIDTH = 130
 POLL_SECONDS = 0.5
-END_SECONDS_MAX = 240.0
-BEHIND_PROXIES = ("postgres", "simulator")
+STILL_SECONDS_MAX = 240.0
+"""Plans that show no progress for so long are stuck."""
+LISTENERS_BEHIND = {"postgres": "postgres", "simulator": "simulator", "kafka": KAFKA_DOOR}
+"""The listener that the proxy of a server leads to."""
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """What is asked for."""
+
+    events: int
+    seed: int
+    rate: float
+    reference: int
+    pwsh: bool
 
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
     """Everything the report says."""
 
-    events: int
-    seed: int
+    run: Run
     seconds: float
     faults: Counter[str]
     ends: Counter[str]
@@ -54,7 +69,8 @@ class Outcome:
         return not any(row.who for row in self.rows)
 
     def show(self, console: Console) -> None:
-        console.print(f"{self.events} joiners, seed {self.seed}, {self.seconds:.0f} s, ends: {dict(self.ends)}")
+        run = self.run
+        console.print(f"{run.events} joiners, seed {run.seed}, {self.seconds:.0f} s, ends: {dict(self.ends)}")
         faults = Table("fault", "times", title=f"{self.faults.total()} faults")
         for kind, times in sorted(self.faults.items()):
             faults.add_row(kind, str(times))
@@ -68,8 +84,7 @@ class Outcome:
 
     def as_json(self) -> dict[str, Any]:
         return {
-            "events": self.events,
-            "seed": self.seed,
+            **asdict(self.run),
             "seconds": round(self.seconds, 1),
             "faults": dict(self.faults),
             "ends": dict(self.ends),
@@ -78,50 +93,48 @@ class Outcome:
         }
 
 
-async def undisturbed(home: Path, seed: int, everybody: Sequence[Mapping[str, Any]]) -> Picture:
+async def undisturbed(home: Path, run: Run, everybody: Sequence[Mapping[str, Any]]) -> Picture:
     """One replica of each, all sent at once."""
-    stack = Stack(home, options(seed, 1, keep_tenants=False, doors={}), cache=Places.from_environment().cache)
-    async with stack:
+    made = options(run.seed, 1, keep_tenants=False, durable=False, pwsh=run.pwsh, doors={})
+    async with Stack(home, made, cache=Places.from_environment().cache) as stack:
         office = Office(stack)
         await office.prepare(len(everybody))
         for start in range(0, len(everybody), 500):
             await office.send(everybody[start : start + 500])
-        await _ended(office, END_SECONDS_MAX + len(everybody))
+        await _ended(office)
         picture = await Picture.take(office, [each["employee_id"] for each in everybody])
         await office.close()
     return picture
 
 
-async def disturbed(
-    home: Path, seed: int, everybody: Sequence[Mapping[str, Any]], rate: float
-) -> tuple[Picture, Faults]:
+async def disturbed(home: Path, run: Run, everybody: Sequence[Mapping[str, Any]]) -> tuple[Picture, Faults]:
     """Faults from the first event on, until every plan has ended or the time they may last is over."""
-    proxies = {name: await ToxicProxy("127.0.0.1", 0).up() for name in BEHIND_PROXIES}
+    proxies = {name: await ToxicProxy("127.0.0.1", 0).up() for name in LISTENERS_BEHIND}
     doors = {name: proxy.port for name, proxy in proxies.items()}
     log = home / "stack.txt"
 
     def told(name: str, text: str) -> None:
         if name in proxies and text == "starting":
-            proxies[name].upstream_port = stack.wiring.ports[name]
+            proxies[name].upstream_port = stack.wiring.ports[LISTENERS_BEHIND[name]]
         with log.open("a") as file:
             file.write(f"{time.strftime('%H:%M:%S')} {name}: {text}\n")
 
-    made = options(seed, REPLICAS, keep_tenants=True, doors=doors)
+    made = options(run.seed, REPLICAS, keep_tenants=True, durable=True, pwsh=run.pwsh, doors=doors)
     stack = Stack(home, made, told, Places.from_environment().cache)
     async with stack:
         office = Office(stack)
         await office.prepare(len(everybody))
-        faults, over = Faults(stack, proxies, seed, told), asyncio.Event()
+        faults, over = Faults(stack, proxies, run.seed, told), asyncio.Event()
         breaking = asyncio.create_task(faults.run(over))
         try:
             for each in everybody:
                 await office.send([each])
-                await asyncio.sleep(1 / rate)
-            await _ended(office, len(everybody) / rate)
+                await asyncio.sleep(1 / run.rate)
+            await _ended(office, len(everybody) / run.rate)
         finally:
             over.set()
             await breaking
-        await _ended(office, END_SECONDS_MAX)
+        await _ended(office)
         picture = await Picture.take(office, [each["employee_id"] for each in everybody])
         await office.close()
     for proxy in proxies.values():
@@ -129,26 +142,32 @@ async def disturbed(
     return picture, faults
 
 
-async def _ended(office: Office, seconds_max: float) -> bool:
-    """Whether no plan is under way any more; gives up after `seconds_max`."""
-    deadline = time.monotonic() + seconds_max
-    while await office.under_way():
-        if time.monotonic() > deadline:
-            return False
+async def _ended(office: Office, seconds_max: float = float("inf")) -> None:
+    """Until no plan is under way any more, none has moved for STILL_SECONDS_MAX, or `seconds_max` are over."""
+    began = moved = time.monotonic()
+    latest: Any = None
+    while under_way := await office.under_way():
+        now = time.monotonic()
+        if under_way != latest:
+            latest, moved = under_way, now
+        if now - moved > STILL_SECONDS_MAX or now - began > seconds_max:
+            return
         await asyncio.sleep(POLL_SECONDS)
-    return True
 
 
-async def run(home: Path, seed: int, events: int, rate: float, console: Console) -> Outcome:
-    everybody = people(seed, events)
-    console.print(f"seed {seed}, {events} events")
-    wanted = await undisturbed(home / "undisturbed", seed, everybody)
-    console.print(f"undisturbed: {dict(_ends(wanted))}")
+async def carry_out(home: Path, run: Run, console: Console) -> Outcome:
+    everybody = people(run.seed, run.events)
+    console.print(f"seed {run.seed}, {run.events} events")
+    began = time.monotonic()
+    picture = await undisturbed(home / "undisturbed", run, sample(everybody, run.reference))
+    seconds = time.monotonic() - began
+    console.print(f"undisturbed: {len(picture.people)} joiners, {seconds:.0f} s, ends: {dict(_ends(picture))}")
+    wanted = Expected.of(picture, everybody)
     began = time.monotonic()
     (home / "disturbed").mkdir(exist_ok=True)
-    found, faults = await disturbed(home / "disturbed", seed, everybody, rate)
+    found, faults = await disturbed(home / "disturbed", run, everybody)
     rows = compare(wanted, found)
-    return Outcome(events, seed, time.monotonic() - began, faults.counts, _ends(found), rows)
+    return Outcome(run, time.monotonic() - began, faults.counts, _ends(found), rows)
 
 
 def _ends(picture: Picture) -> Counter[str]:
@@ -160,16 +179,19 @@ def main(argv: Sequence[str]) -> int:
     parser.add_argument("--events", type=int, default=1_000, help="joiners")
     parser.add_argument("--seed", type=int, default=1, help="of people and faults")
     parser.add_argument("--rate", type=float, default=4.0, help="events a second")
+    parser.add_argument("--reference", type=int, help="joiners of the undisturbed run; all if not given")
+    parser.add_argument("--pwsh", action="store_true", help="real PowerShell sessions in place of simulated ones")
     parser.add_argument("--json", type=Path, help="write the outcome there")
     parser.add_argument("--keep", type=Path, help="folder for logs, kept in any case")
     given = parser.parse_args(argv)
     console = Console() if sys.stdout.isatty() else Console(width=WIDTH)
+    run = Run(given.events, given.seed, given.rate, given.reference or given.events, given.pwsh)
     home = given.keep or Path(tempfile.mkdtemp(prefix="ucmesh-chaos-"))
     home.mkdir(parents=True, exist_ok=True)
     home.chmod(0o755)  # PostgreSQL may run as another user
     holds = False
     try:
-        outcome = asyncio.run(run(home, given.seed, given.events, given.rate, console))
+        outcome = asyncio.run(carry_out(home, run, console))
         outcome.show(console)
         if given.json:
             given.json.write_text(json.dumps(outcome.as_json(), indent=2) + "\n")

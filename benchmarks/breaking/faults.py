@@ -25,8 +25,9 @@ EVERY_SECONDS = 1.0
 PAUSE_SECONDS = (2.5, 4.5)  # beyond every lease and poll interval of the run
 CONNECTION_FAULT_SECONDS = (0.2, 2.0)
 LATENCY_SECONDS = 0.3
+STRANDING_SECONDS = 0.2
 SERVERS = ("postgres", "kafka", "simulator")
-SETTLE_SECONDS_MAX = 120.0
+SETTLE_SECONDS_MAX = 300.0
 
 
 @dataclass(slots=True)
@@ -54,6 +55,7 @@ class Faults:
             self._reset: 2,
             self._cut: 3,
             self._delay: 2,
+            self._strand: 1,
         }
         under_way: set[asyncio.Task[None]] = set()
         try:
@@ -158,6 +160,21 @@ class Faults:
 
         return delay()
 
+    def _strand(self, draw: random.Random) -> Coroutine[Any, Any, None] | None:
+        """A replica's machine loses power: PostgreSQL does not hear of it and keeps what the replica had open."""
+        name, proxy = draw.choice(self.stack.options.services), self.proxies["postgres"]
+        if not self._serves(name):
+            return None
+
+        async def strand() -> None:
+            self._note("service killed, its connections to postgres left open", name)
+            proxy.stranding = True
+            self.stack.kill(name)
+            await asyncio.sleep(STRANDING_SECONDS)
+            proxy.stranding = False
+
+        return strand()
+
     def _serves(self, name: str) -> bool:
         """It runs and nothing else is being done to it."""
         if name in self._busy:
@@ -175,7 +192,7 @@ class Faults:
     def _heal(self) -> None:
         _signal(list(self._stopped), signal.SIGCONT)
         for proxy in self.proxies.values():
-            proxy.cut_after_bytes, proxy.latency_seconds = None, 0
+            proxy.cut_after_bytes, proxy.latency_seconds, proxy.stranding = None, 0, False
 
 
 def _signal(pids: list[int], number: signal.Signals) -> None:

@@ -28,12 +28,14 @@ QUICK = {"LEASE_SECONDS": "2"}
 UNDER_WAY = ("observing", "running", "compensating")
 
 
-def options(seed: int, replicas: int, *, keep_tenants: bool, doors: Mapping[str, int]) -> Options:
+def options(
+    seed: int, replicas: int, *, keep_tenants: bool, durable: bool, pwsh: bool, doors: Mapping[str, int]
+) -> Options:
     """Leases and pauses scaled down for a simulated tenant that answers in seconds."""
     return Options(
-        durable=True,
+        durable=durable,
         trace_ratio=0,
-        pwsh=False,
+        pwsh=pwsh,
         seed=seed,
         seed_file=EXAMPLES / "tenants.yaml",
         keep_tenants=keep_tenants,
@@ -54,6 +56,15 @@ def people(seed: int, count: int) -> list[dict[str, Any]]:
     departments = ["Sales"] * 7 + ["Finance"] * 2 + ["Field Sales"]
     draw = random.Random(f"people-{seed}")
     return [_person(f"NW-{n:06d}", f"Given{n}", draw.choice(departments), manager=BOSS) for n in range(count)]
+
+
+def sample(everybody: Sequence[dict[str, Any]], count: int) -> list[dict[str, Any]]:
+    """`count` of them, each department present in its share."""
+    by_department: dict[str, list[dict[str, Any]]] = {}
+    for each in everybody:
+        by_department.setdefault(each["person"]["department"], []).append(each)
+    share = count / len(everybody)
+    return [each for group in by_department.values() for each in group[: max(1, round(len(group) * share))]]
 
 
 def _person(employee_id: str, given: str, department: str, manager: str | None) -> dict[str, Any]:
@@ -107,11 +118,13 @@ class Office:
         if refused:
             raise RuntimeError(f"events were not accepted: {refused}")
 
-    async def under_way(self) -> bool:
+    async def under_way(self) -> list[tuple[str, str, str]]:
+        """Plans that have not ended, each with its state and how far its operations are; of each state 500 at most."""
+        found = []
         for state in UNDER_WAY:
-            if (await self.api("GET", "/plans", params={"state": state, "limit": 1}))["items"]:
-                return True
-        return False
+            page = await self.api("GET", "/plans", params={"state": state, "limit": 500})
+            found += [(plan["plan_id"], state, str(plan["operations"])) for plan in page["items"]]
+        return found
 
     async def person(self, employee_id: str) -> dict[str, Any]:
         """{} for one the mesh does not know."""

@@ -5,13 +5,14 @@ got.
 """
 
 from collections import Counter, defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from breaking.office import CUSTOMER, UNDER_WAY, Office
 
-SECTIONS = "users,deleted_users,skus,mailboxes,teams_users,numbers"
+SECTIONS = "users,deleted_users,skus,mailboxes,teams_users,numbers,requests"
+CREATION = "graph POST 201"
 DONE = "provisioned"
 
 
@@ -27,6 +28,8 @@ class Picture:
     people: dict[str, dict[str, Any]]
     numbers_held: Counter[str]
     dead_letters: list[dict[str, Any]]
+    creations: int
+    """Users that the tenant was asked to create, and did."""
 
     @classmethod
     async def take(cls, office: Office, employee_ids: Sequence[str]) -> "Picture":
@@ -41,6 +44,52 @@ class Picture:
             people={employee_id: await office.person(employee_id) for employee_id in employee_ids},
             numbers_held=Counter(number["employee_id"] for number in numbers if number["employee_id"]),
             dead_letters=await office.pages("/dead-letters"),
+            creations=tenant["requests"]["counts"].get(CREATION, 0),
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Expected:
+    """What a run of these people ends in when nobody disturbs it."""
+
+    holdings: dict[str, list[dict[str, Any]]]
+    statuses: dict[str, str]
+    users: int
+    seats: dict[str, int]
+    numbers: int
+    creations: int
+
+    @classmethod
+    def of(cls, undisturbed: Picture, everybody: Sequence[Mapping[str, Any]]) -> "Expected":
+        """Whoever was not in the undisturbed run should end as somebody of their department did there."""
+        people, models = undisturbed.people, {}
+        for each in everybody:
+            if each["employee_id"] in people:
+                models[each["person"]["department"]] = each
+        absent = [each for each in everybody if each["employee_id"] not in people]
+        stand_ins = {each["employee_id"]: models[each["person"]["department"]] for each in absent}
+        holdings, more = dict(undisturbed.holdings), []
+        for each in absent:
+            model = stand_ins[each["employee_id"]]
+            former, given = (one["person"]["given_name"].lower() for one in (model, each))
+            held = [
+                {**one, "upn": one["upn"].replace(former, given, 1)}
+                for one in undisturbed.holdings.get(model["employee_id"], [])
+            ]
+            holdings[each["employee_id"]] = held
+            more += held
+        seats = Counter(undisturbed.seats)
+        seats.update(name for one in more for name in one["licences"])
+        return cls(
+            holdings=holdings,
+            statuses={
+                each["employee_id"]: str(people[stand_ins.get(each["employee_id"], each)["employee_id"]].get("status"))
+                for each in everybody
+            },
+            users=undisturbed.users + len(more),
+            seats=dict(seats),
+            numbers=undisturbed.numbers + sum(one["numbers"] for one in more),
+            creations=undisturbed.creations + len(absent),
         )
 
 
@@ -62,9 +111,9 @@ class Row:
         }
 
 
-def compare(wanted: Picture, found: Picture) -> list[Row]:
-    """The verdict over `found`; `wanted` is of the same people, undisturbed."""
-    ids = list(wanted.people)
+def compare(wanted: Expected, found: Picture) -> list[Row]:
+    """The verdict over `found`, of the people of `wanted`."""
+    ids = list(wanted.statuses)
     return [
         Row("joiners lost", [_story(found, each) for each in ids if _lost(wanted, found, each)]),
         Row("effects doubled", list(_doubled(wanted, found))),
@@ -89,22 +138,22 @@ def compare(wanted: Picture, found: Picture) -> list[Row]:
         Row(
             "people who ended in another way",
             [
-                f"{_story(found, each)}; undisturbed: {wanted.people[each].get('status')}"
+                f"{_story(found, each)}; undisturbed: {wanted.statuses[each]}"
                 for each in ids
-                if found.people[each].get("status") != wanted.people[each].get("status")
+                if found.people[each].get("status") != wanted.statuses[each]
             ],
         ),
         Row("dead letters", [str(letter) for letter in found.dead_letters]),
     ]
 
 
-def _lost(wanted: Picture, found: Picture, employee_id: str) -> bool:
+def _lost(wanted: Expected, found: Picture, employee_id: str) -> bool:
     """The mesh does not know them, or the tenant has nobody where it should have somebody."""
     missing = bool(wanted.holdings.get(employee_id)) and not found.holdings.get(employee_id)
     return missing or not found.people[employee_id].get("status")
 
 
-def _doubled(wanted: Picture, found: Picture) -> Iterator[str]:
+def _doubled(wanted: Expected, found: Picture) -> Iterator[str]:
     for employee_id, held in found.holdings.items():
         if len(held) > 1:
             yield f"{employee_id} has {len(held)} users"
@@ -117,6 +166,8 @@ def _doubled(wanted: Picture, found: Picture) -> Iterator[str]:
     for employee_id, plans in Counter(plan["employee_id"] for plan in found.plans).items():
         if plans > 1:
             yield f"{employee_id} has {plans} plans"
+    if found.creations > wanted.creations:
+        yield f"{found.creations} users created, {wanted.creations} undisturbed"
     if found.users > wanted.users:
         yield f"{found.users} users in the tenant, {wanted.users} undisturbed"
     if found.numbers > wanted.numbers:

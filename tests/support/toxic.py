@@ -27,6 +27,9 @@ class ToxicProxy:
     cut_after_bytes: int | None = None
     """Reset every connection once this many bytes came back from upstream: a lost answer."""
     reset_on_accept: bool = False
+    stranding: bool = False
+    """The end of a client is not passed on: upstream keeps its side open, as when a client's machine loses power.
+    Such connections stay after it is switched off, until `reset_all` or `down`."""
     accepted: int = 0
     _server: asyncio.Server | None = None
     _writers: set[asyncio.StreamWriter] = field(default_factory=set)
@@ -59,16 +62,37 @@ class ToxicProxy:
             _reset(writer)
             return
         self._writers |= {writer, up_writer}
+        asking = asyncio.create_task(self._ask(reader, up_writer))
         try:
-            await asyncio.gather(self._pump(reader, up_writer, None), self._pump(up_reader, writer, self))
+            if await self._pump(up_reader, writer, self):
+                _end(writer)
+            else:
+                _reset(writer)
+            if await asking:
+                with contextlib.suppress(OSError):
+                    while await up_reader.read(CHUNK_BYTES):
+                        """Nobody is left to take it."""
         finally:
+            asking.cancel()
             self._writers -= {writer, up_writer}
             for one in (writer, up_writer):
                 one.close()
 
-    async def _pump(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, cut: "ToxicProxy | None") -> None:
+    async def _ask(self, reader: asyncio.StreamReader, up_writer: asyncio.StreamWriter) -> bool:
+        """Pass on what the client sends, and how it ends; True when its end was kept from upstream."""
+        whole = await self._pump(reader, up_writer, None)
+        if self.stranding:
+            return True
+        if whole:
+            _end(up_writer)
+        else:
+            _reset(up_writer)
+        return False
+
+    async def _pump(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, cut: "ToxicProxy | None") -> bool:
+        """Whether it came to the end; False when a side was reset."""
         passed = 0
-        with contextlib.suppress(OSError, RuntimeError):
+        try:
             while data := await reader.read(CHUNK_BYTES):
                 while self.blackhole:  # noqa: ASYNC110 - a plain field is simpler to switch in a test
                     await asyncio.sleep(0.02)
@@ -78,12 +102,19 @@ class ToxicProxy:
                     writer.write(data[: max(0, self.cut_after_bytes - passed)])
                     await writer.drain()
                     self.reset_all()
-                    return
+                    return False
                 passed += len(data)
                 writer.write(data)
                 await writer.drain()
-            if writer.can_write_eof():
-                writer.write_eof()
+        except (OSError, RuntimeError):
+            return False
+        return True
+
+
+def _end(writer: asyncio.StreamWriter) -> None:
+    with contextlib.suppress(OSError, RuntimeError):
+        if writer.can_write_eof():
+            writer.write_eof()
 
 
 def _reset(writer: asyncio.StreamWriter) -> None:

@@ -9,7 +9,7 @@ from typing import Self
 import orjson
 
 from ucmesh_embedded.places import Places
-from ucmesh_embedded.topology import Wiring
+from ucmesh_embedded.topology import KAFKA_DOOR, Wiring
 
 STACK_FILE = "stack.json"
 CLI_FILE = "cli.json"
@@ -35,7 +35,7 @@ class Endpoints:
     @classmethod
     def of(cls, wiring: Wiring) -> Self:
         keys = wiring.keys
-        named = [name for name in wiring.ports if name not in {"postgres", "kafka"}]
+        named = [name for name in wiring.ports if name not in {"postgres", "kafka", KAFKA_DOOR}]
         return cls(
             urls={name: wiring.url(name) for name in named},
             kafka=f"127.0.0.1:{wiring.ports['kafka']}",

@@ -13,7 +13,7 @@ import shutil
 import subprocess
 import time
 import uuid
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -41,6 +41,15 @@ class KafkaSettings:
     log: Path
     port: int | None = None
     jvm_flags: Sequence[str] = ()
+    door: "Door | None" = None
+
+
+@dataclass(frozen=True, slots=True)
+class Door:
+    """A second listener for clients that come through a proxy: the broker listens on `port` and names `advertised`."""
+
+    port: int
+    advertised: int
 
 
 class KafkaBroker:
@@ -90,12 +99,17 @@ class KafkaBroker:
     def _write_properties(self) -> Path:
         controller = free_port(frozenset({self.port}))
         folder = self._settings.folder
+        listeners = {"PLAINTEXT": self.port, "CONTROLLER": controller}
+        advertised = {"PLAINTEXT": self.port}
+        if door := self._settings.door:
+            listeners["DOOR"], advertised["DOOR"] = door.port, door.advertised
         properties = {
             "process.roles": "broker,controller",
             "node.id": 1,
             "controller.quorum.voters": f"1@127.0.0.1:{controller}",
-            "listeners": f"PLAINTEXT://127.0.0.1:{self.port},CONTROLLER://127.0.0.1:{controller}",
-            "advertised.listeners": f"PLAINTEXT://127.0.0.1:{self.port}",
+            "listeners": _addresses(listeners),
+            "advertised.listeners": _addresses(advertised),
+            "listener.security.protocol.map": ",".join(f"{name}:PLAINTEXT" for name in listeners),
             "controller.listener.names": "CONTROLLER",
             "inter.broker.listener.name": "PLAINTEXT",
             "log.dirs": folder / "data",
@@ -206,6 +220,10 @@ def _formatted(cache: Path) -> Path:
         (part / "data").rename(template)
     shutil.rmtree(part, ignore_errors=True)
     return template
+
+
+def _addresses(ports: Mapping[str, int]) -> str:
+    return ",".join(f"{name}://127.0.0.1:{port}" for name, port in ports.items())
 
 
 def _kafka_id() -> str:

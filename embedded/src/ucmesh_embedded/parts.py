@@ -16,7 +16,7 @@ from mesh_messaging.kafka import ensure_topics
 from mesh_runtime.errors import Unavailable
 from ucmesh_embedded import kafka, postgres, topology
 from ucmesh_embedded.errors import StackError
-from ucmesh_embedded.kafka import KafkaBroker, KafkaSettings
+from ucmesh_embedded.kafka import Door, KafkaBroker, KafkaSettings
 from ucmesh_embedded.postgres import PostgresServer, PostgresSettings
 from ucmesh_embedded.processes import STOP_SECONDS_MAX, Child, Command, spawn
 from ucmesh_embedded.topology import Program, Wiring
@@ -51,7 +51,7 @@ class PostgresPart:
             for service in topology.SERVICES:
                 role = topology.database(service)
                 await self.server.ensure_database(role, self._wiring.keys.password(f"database-{role}"))
-        except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError) as error:
+        except (asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError, OSError) as error:
             raise postgres.diagnose("PostgreSQL did not make the services' databases", str(error)) from error
 
     async def stop(self, seconds_max: float = STOP_SECONDS_MAX) -> None:
@@ -68,7 +68,10 @@ class KafkaPart:
         self._wiring = wiring
         self.log = wiring.places.logs / "kafka.log"
         home = wiring.places
-        self.broker = KafkaBroker(KafkaSettings(home.home / "kafka", home.cache, self.log, wiring.ports["kafka"]))
+        doors = wiring.options.doors
+        door = Door(wiring.ports[topology.KAFKA_DOOR], doors["kafka"]) if "kafka" in doors else None
+        settings = KafkaSettings(home.home / "kafka", home.cache, self.log, wiring.ports["kafka"], door=door)
+        self.broker = KafkaBroker(settings)
 
     @property
     def child(self) -> Child | None:

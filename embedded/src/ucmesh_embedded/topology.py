@@ -54,6 +54,7 @@ SERVICES = ("cert-manager", "graph-adapter", "pwsh-gateway", "orchestrator")
 EVERYTHING = (*SERVERS, *SERVICES)
 SEALED_FOR = ("graph-adapter", "pwsh-gateway")
 LISTENERS = (*EVERYTHING, "simulator-admin")
+KAFKA_DOOR = "kafka-door"  # where the broker listens for those who come through a proxy, and names it to them
 
 
 def replica_names(service: str, replicas: int) -> list[str]:
@@ -100,7 +101,8 @@ class Options:
     @property
     def listeners(self) -> list[str]:
         """Whatever needs a port."""
-        return [*LISTENERS, *(name for name in self.services if name not in SERVICES)]
+        more = [KAFKA_DOOR] if "kafka" in self.doors else []
+        return [*LISTENERS, *(name for name in self.services if name not in SERVICES), *more]
 
 
 @dataclass(frozen=True, slots=True)
@@ -231,7 +233,7 @@ def _common(wiring: Wiring, name: str) -> dict[str, str]:
     keys = wiring.keys
     told = {
         "DATABASE_URL": wiring.database_url(name),
-        "KAFKA_BOOTSTRAP": f"127.0.0.1:{wiring.ports['kafka']}",
+        "KAFKA_BOOTSTRAP": f"127.0.0.1:{wiring.door('kafka')}",
         "OIDC_ISSUER": wiring.url("issuer"),
         "CA_FILE": str(keys.ca_file),
         "CLIENT_ID": name,

@@ -4,11 +4,14 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from aiokafka.client import AIOKafkaClient
 
 from support.real_parts import cache, server_folder
+from support.toxic import toxic
 from ucmesh_embedded import jars, kafka
 from ucmesh_embedded.errors import StackError
-from ucmesh_embedded.kafka import KafkaBroker, KafkaSettings
+from ucmesh_embedded.kafka import Door, KafkaBroker, KafkaSettings
+from ucmesh_embedded.places import free_port
 
 pytestmark = pytest.mark.kafka
 
@@ -45,6 +48,21 @@ async def test_a_broker_that_cannot_start_shows_its_last_lines(folder: Path) -> 
     made = broker(folder, "-XX:NoSuchFlag=1")
     with pytest.raises(StackError, match=r"(?s)did not start. Its last lines were:.*NoSuchFlag"):
         await made.start()
+
+
+async def test_who_comes_through_a_door_is_told_the_door(folder: Path) -> None:
+    async with toxic("127.0.0.1", free_port()) as proxy:
+        settings = KafkaSettings(
+            folder / "kafka", cache(), folder / "kafka.log", door=Door(proxy.upstream_port, proxy.port)
+        )
+        made = KafkaBroker(settings)
+        await made.start()
+        through, straight = (AIOKafkaClient(bootstrap_servers=f"127.0.0.1:{at}") for at in (proxy.port, made.port))
+        for client, port in ((through, proxy.port), (straight, made.port)):
+            await client.bootstrap()
+            assert [broker.port for broker in client.cluster.brokers()] == [port]
+            await client.close()
+        await made.stop()
 
 
 async def test_two_clusters_have_ids_of_their_own(folder: Path) -> None:

@@ -1,6 +1,8 @@
 """The fault proxy of the tests does what its fields say."""
 
 import asyncio
+import socket
+import struct
 from collections.abc import AsyncIterator
 
 import pytest
@@ -10,10 +12,20 @@ from support.waiting import eventually
 
 
 @pytest.fixture
-async def proxy() -> AsyncIterator[ToxicProxy]:
+def ends() -> list[str]:
+    """How connections ended, as upstream saw it."""
+    return []
+
+
+@pytest.fixture
+async def proxy(ends: list[str]) -> AsyncIterator[ToxicProxy]:
     async def echo(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        while data := await reader.read(1000):
-            writer.write(data)
+        try:
+            while data := await reader.read(1000):
+                writer.write(data)
+            ends.append("closed")
+        except ConnectionResetError:
+            ends.append("reset")
         writer.close()
 
     server = await asyncio.start_server(echo, "127.0.0.1", 0)
@@ -49,6 +61,34 @@ async def test_a_cut_answer_is_a_reset(proxy: ToxicProxy) -> None:
     proxy.cut_after_bytes = 2
     with pytest.raises((asyncio.IncompleteReadError, ConnectionResetError)):
         await ask(proxy)
+
+
+async def die(proxy: ToxicProxy) -> None:
+    """A client that vanishes with a reset after it was served."""
+    reader, writer = await asyncio.open_connection("127.0.0.1", proxy.port)
+    writer.write(b"hello")
+    await reader.readexactly(5)
+    sock = writer.get_extra_info("socket")
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    writer.transport.abort()
+
+
+async def test_upstream_is_told_how_a_client_ended(proxy: ToxicProxy, ends: list[str]) -> None:
+    await ask(proxy)
+    await eventually(lambda: ends == ["closed"])
+    await die(proxy)
+    await eventually(lambda: ends == ["closed", "reset"])
+
+
+async def test_a_stranded_connection_stays_open_upstream_until_it_is_reset(proxy: ToxicProxy, ends: list[str]) -> None:
+    proxy.stranding = True
+    await die(proxy)
+    await ask(proxy)
+    proxy.stranding = False
+    await ask(proxy)
+    await eventually(lambda: ends == ["closed"], what="the end of the last one, and of no other")
+    proxy.reset_all()
+    await eventually(lambda: ends == ["closed", "reset", "reset"])
 
 
 async def test_reset_on_accept(proxy: ToxicProxy) -> None:
