@@ -184,8 +184,8 @@ def completed_data(reply: Reply) -> bytes:
     undo, error = result.undo, result.error
     return orjson.dumps(
         {
-            "operation_id": command.operation_id,
-            "plan_id": command.plan_id,
+            "operation_id": str(command.operation_id),
+            "plan_id": str(command.plan_id) if command.plan_id is not None else None,
             "operation": command.operation,
             "version": command.version,
             "tenant_id": command.tenant_id,
