@@ -239,6 +239,7 @@ def _common(wiring: Wiring, name: str) -> dict[str, str]:
         "CLIENT_ID": name,
         "CLIENT_SECRET": keys.password(f"client-{name}"),
         "KEK_FILE": str(keys.kek_file(name)),
+        "HTTP_LINGER_SECONDS": "0",  # nobody balances load here
     }
     if wiring.options.trace_ratio > 0:
         told |= {"OTLP_ENDPOINT": wiring.url("traces"), "TRACE_RATIO": str(wiring.options.trace_ratio)}

@@ -9,6 +9,7 @@ import socket
 import subprocess
 import sys
 import textwrap
+from contextlib import suppress
 
 import httpx
 import pytest
@@ -30,11 +31,13 @@ from mesh_runtime.middleware import BODY_BYTES_MAX
 from mesh_runtime.outgoing import http_client
 from mesh_runtime.roles import Role, RoleFailed, run_roles
 from mesh_runtime.testing import MemoryIssuer, StaticVerifier
+from support.waiting import eventually
 
 
-def app(*routers: APIRouter):
+def app(*routers: APIRouter, health: Health | None = None):
+    health = health or Health()
     return create_app(
-        title="x", version="1", description="x", verifier=StaticVerifier(), health=Health(), routers=routers
+        title="x", version="1", description="x", verifier=StaticVerifier(), health=health, routers=routers
     )
 
 
@@ -84,6 +87,36 @@ async def test_a_request_in_flight_is_answered_while_the_server_drains():
         release.set()
         assert (await request).json() == "done"
         await running
+        with pytest.raises(httpx.ConnectError):
+            await client.get(f"http://127.0.0.1:{server.port}/health/live")
+
+
+async def test_readiness_says_no_before_the_port_is_closed():
+    health, stop = Health(), asyncio.Event()
+    health.started()
+    server = Server(app(health=health), "127.0.0.1", 0, health=health, linger_seconds=600)
+    running = asyncio.create_task(run_roles([Role("api", server.run)], drain_seconds=601, stop=stop))
+    await server.started.wait()
+    url = f"http://127.0.0.1:{server.port}/health"
+    async with http_client() as client:
+        assert (await client.get(f"{url}/ready")).status_code == 200
+        stop.set()
+        await eventually(lambda: health.is_stopping)
+        answer = await client.get(f"{url}/ready")
+        assert (answer.status_code, answer.json()["status"]) == (503, "stopping")
+        assert (await client.get(f"{url}/live")).status_code == 200
+    running.cancel()
+    with suppress(asyncio.CancelledError):
+        await running
+
+
+async def test_the_port_is_closed_after_the_linger():
+    server, stop = Server(app(), "127.0.0.1", 0, health=Health(), linger_seconds=0.01), asyncio.Event()
+    running = asyncio.create_task(run_roles([Role("api", server.run)], stop=stop))
+    await server.started.wait()
+    stop.set()
+    await running
+    async with http_client() as client:
         with pytest.raises(httpx.ConnectError):
             await client.get(f"http://127.0.0.1:{server.port}/health/live")
 

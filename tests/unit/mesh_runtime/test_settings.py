@@ -100,6 +100,11 @@ def test_secrets_may_come_from_a_folder_of_files(environment, tmp_path):
     assert "SAMPLE_SECRETS_DIR: no such folder" in refusal()
 
 
+def test_the_port_cannot_stay_open_longer_than_the_process_has_to_end(environment):
+    environment.setenv("SAMPLE_HTTP_LINGER_SECONDS", "11")
+    assert "SAMPLE_HTTP_LINGER_SECONDS must not be more than SAMPLE_DRAIN_SECONDS" in refusal()
+
+
 @pytest.mark.parametrize(
     ("given", "needed"),
     [

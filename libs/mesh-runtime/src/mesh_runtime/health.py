@@ -26,6 +26,7 @@ class Health:
         self._checks = dict(checks or {})
         self._started = False
         self._starting = False
+        self._stopping = False
         self._lock = asyncio.Lock()
         self._result: dict[str, str] = {}
         self._checked = float("-inf")
@@ -48,6 +49,15 @@ class Health:
     def is_started(self) -> bool:
         """Whether `started` was called."""
         return self._started
+
+    def stopping(self) -> None:
+        """Marks the end as begun: what answers still answers, and nobody should come any more."""
+        self._stopping = True
+
+    @property
+    def is_stopping(self) -> bool:
+        """Whether `stopping` was called."""
+        return self._stopping
 
     async def ready(self) -> dict[str, str]:
         """Check name -> "ok" or "failed". The endpoint is open, so many callers share one run."""

@@ -84,6 +84,9 @@ def _health_router(health: Health) -> APIRouter:
 
     @router.get("/ready", summary="The process can work")
     async def ready(response: Response) -> dict[str, Any]:
+        if health.is_stopping:
+            response.status_code = 503
+            return {"status": "stopping", "checks": {}}
         checks = await health.ready()
         is_ready = health.is_started and all(verdict == "ok" for verdict in checks.values())
         if not is_ready:

@@ -14,7 +14,9 @@ from pathlib import Path
 import uvicorn
 from starlette.types import ASGIApp
 
+from mesh_runtime.health import Health
 from mesh_runtime.logs import get_logger
+from mesh_runtime.settings import ServiceSettings
 
 BACKLOG = 2048
 DRAIN_SECONDS = 5
@@ -36,15 +38,26 @@ class _Embedded(uvicorn.Server):
 class Server:
     """Serves `app` until told to stop: `Role("api", Server(app, host, port).run)`. Port 0 takes a free one, see `port`.
 
-    With `certfile` (PEM chain; the key in it or in `keyfile`) it serves HTTPS.
+    With `certfile` (PEM chain; the key in it or in `keyfile`) it serves HTTPS. Told to stop, it lets `health` say so
+    and serves for `linger_seconds` more, so that a load balancer turns away before the port is closed.
     """
 
     def __init__(
-        self, app: ASGIApp, host: str, port: int, certfile: Path | str | None = None, keyfile: Path | str | None = None
+        self,
+        app: ASGIApp,
+        host: str,
+        port: int,
+        certfile: Path | str | None = None,
+        keyfile: Path | str | None = None,
+        *,
+        health: Health | None = None,
+        linger_seconds: float = 0,
     ) -> None:
         self.host = host
         self.port = port
         self.started = asyncio.Event()
+        self._health = health
+        self._linger_seconds = linger_seconds
         self._config = uvicorn.Config(
             app,
             host=host,
@@ -64,6 +77,19 @@ class Server:
             h11_max_incomplete_event_size=HEADERS_BYTES_MAX,
         )
 
+    @classmethod
+    def of(cls, settings: ServiceSettings, app: ASGIApp, health: Health) -> Server:
+        """The server a service's settings describe."""
+        return cls(
+            app,
+            settings.http_host,
+            settings.http_port,
+            settings.http_cert_file,
+            settings.http_key_file,
+            health=health,
+            linger_seconds=settings.http_linger_seconds,
+        )
+
     async def run(self, stop: asyncio.Event) -> None:
         """Binds, serves, and drains when `stop` is set. Raises OSError when the address cannot be bound."""
         family = socket.AF_INET6 if ":" in self.host else socket.AF_INET
@@ -78,6 +104,9 @@ class Server:
             _log.info("http.listening", host=self.host, port=self.port)
             try:
                 await asyncio.wait([serving, stopping], return_when=asyncio.FIRST_COMPLETED)
+                if self._health is not None:
+                    self._health.stopping()
+                await asyncio.wait([serving], timeout=self._linger_seconds)
             finally:
                 stopping.cancel()
                 server.should_exit = True

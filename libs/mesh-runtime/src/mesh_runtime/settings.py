@@ -83,6 +83,9 @@ class ServiceSettings(BaseSettings):
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
     startup_seconds: float = Field(300, ge=0, le=3600, description="time a start waits for the database")
     drain_seconds: float = Field(10, ge=0, le=300, description="time to finish work after a stop signal")
+    http_linger_seconds: float = Field(
+        3, ge=0, le=60, description="time the port stays open after readiness says no, for who balances load to notice"
+    )
 
     @model_validator(mode="after")
     def _check_pairs(self) -> Self:
@@ -92,6 +95,9 @@ class ServiceSettings(BaseSettings):
             self._need("client_id", "client_secret")
         if self.http_key_file is not None:
             self._need("http_cert_file")
+        if self.http_linger_seconds > self.drain_seconds:
+            names = [_variable(type(self), name) for name in ("http_linger_seconds", "drain_seconds")]
+            raise ValueError(f"{names[0]} must not be more than {names[1]}")
         return self
 
     def _need(self, *names: str) -> None:

@@ -81,9 +81,8 @@ def _roles(settings: CertManagerSettings, db: Database, verifier: TokenVerifier,
         health=health,
         routers=[http.router(CertificateReads(db)), dead_letters(db)],
     )
-    server = Server(app, settings.http_host, settings.http_port, settings.http_cert_file, settings.http_key_file)
     return {
-        "api": Role("api", server.run),
+        "api": Role("api", Server.of(settings, app, health).run),
         "consumer": Role("consumer", messages.run),
         "relay": Role("relay", Relay(db, kafka.make_producer).run),
         "worker": Role("worker", worker.run),

@@ -102,7 +102,6 @@ def build(settings: GraphAdapterSettings) -> Parts:
 
 def api_role(parts: Parts, health: Health) -> Role:
     """The HTTP API."""
-    settings = parts.settings
     app = create_app(
         title="ucmesh graph adapter",
         version=VERSION,
@@ -116,8 +115,7 @@ def api_role(parts: Parts, health: Health) -> Role:
             dead_letters_router(parts.db),
         ],
     )
-    cert, key = settings.http_cert_file, settings.http_key_file
-    return Role("api", Server(app, settings.http_host, settings.http_port, cert, key).run)
+    return Role("api", Server.of(parts.settings, app, health).run)
 
 
 def consumer_role(parts: Parts) -> Role:

@@ -167,7 +167,6 @@ def _roles(settings: OrchestratorSettings, db: Database, verifier: Verifier, hea
     clock = SystemClock()
     parts = join(clock=clock, ids=Uuid7Ids(), pacing=scaled(Pacing(), settings.patience))
     app = make_app(parts, db, verifier, health, sealer_for(settings.cert_manager_jwk_file))
-    server = Server(app, settings.http_host, settings.http_port, settings.http_cert_file, settings.http_key_file)
     messages = BatchConsumer(
         kafka,
         db,
@@ -186,7 +185,7 @@ def _roles(settings: OrchestratorSettings, db: Database, verifier: Verifier, hea
             tasks.create_task(tenants.run(stop), name="tenants")
 
     return {
-        "api": Role("api", server.run),
+        "api": Role("api", Server.of(settings, app, health).run),
         "consumer": Role("consumer", messages.run),
         "relay": Role("relay", Relay(db, kafka.make_producer).run),
         "worker": Role("worker", work),

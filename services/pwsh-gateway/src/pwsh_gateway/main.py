@@ -106,9 +106,7 @@ def build(settings: GatewaySettings) -> Parts:
 
 def api_role(parts: Parts, health: Health) -> Role:
     """The management API, served."""
-    settings, app = parts.settings, build_api(parts, parts.verifier, health)
-    cert, key = settings.http_cert_file, settings.http_key_file
-    return Role("api", Server(app, settings.http_host, settings.http_port, cert, key).run)
+    return Role("api", Server.of(parts.settings, build_api(parts, parts.verifier, health), health).run)
 
 
 def build_api(parts: Parts, verifier: Verifier, health: Health) -> FastAPI:
