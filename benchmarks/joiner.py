@@ -35,6 +35,7 @@ from reporting import program
 from reporting.figures import console
 from rich.console import Console
 
+from mesh_messaging.topics import load
 from ucmesh_embedded import topology
 from ucmesh_embedded.stack import Stack
 from ucmesh_embedded.topology import Options
@@ -134,7 +135,7 @@ class Bench:
             postgres_url=stand.postgres.url(),
             simulator=SimulatorCounts(endpoints.url("simulator-admin"), admin_token(endpoints), tenant.tenant_id),
             kafka=endpoints.kafka,
-            topics=list(topology.all_topics()),
+            topics=[topic.name for topic in load(topology.TOPICS_FILE).topics],
             services=ServiceMetrics(
                 urls={name: endpoints.url(name) for name in ("orchestrator", "graph-adapter")},
                 token_url=endpoints.token_url,

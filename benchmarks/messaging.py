@@ -27,11 +27,12 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from mesh_messaging.consumer import BatchConsumer
 from mesh_messaging.envelope import CloudEvent, to_headers
-from mesh_messaging.kafka import KafkaSettings, ensure_topics, make_producer, wait_until_ready
+from mesh_messaging.kafka import KafkaSettings, make_producer, wait_until_ready
 from mesh_messaging.message import InboundMessage
 from mesh_messaging.outbox import OutboundMessage, append
 from mesh_messaging.relay import Relay
 from mesh_messaging.testing import create_tables
+from mesh_messaging.topics import Cluster, Topic
 from mesh_runtime import logs
 from mesh_runtime.db import Database
 from ucmesh_embedded.kafka import KafkaBroker
@@ -184,7 +185,8 @@ async def measure(bench: Bench) -> None:
     async with bench.db.transaction() as tx:
         await create_tables(tx)
         await tx.execute(text("CREATE TABLE effect (id text, subject text)"))
-    await ensure_topics(bench.kafka, dict.fromkeys(TOPICS.values(), 12))
+    async with Cluster(bench.kafka) as cluster:
+        await cluster.create_topics([Topic(name, 12) for name in TOPICS.values()])
     await wait_until_ready(bench.kafka, list(TOPICS.values()), 20)
     baseline = await bare_producer(bench)
     print(f"bare producer            {baseline:10,.0f} events/s")

@@ -14,7 +14,8 @@ from joining.meters import Meters, Stretch
 from joining.worker import Worker
 
 from bare.process import Task
-from mesh_messaging.kafka import KafkaSettings, ensure_topics, wait_until_ready
+from mesh_messaging.kafka import KafkaSettings, wait_until_ready
+from mesh_messaging.topics import Cluster, Topic
 
 COMMANDS, REPLIES = "ucmesh.bare.commands.v1", "ucmesh.bare.replies.v1"
 DATABASES = ("bare_orchestrator", "bare_adapter")
@@ -34,7 +35,8 @@ async def run(
 ) -> Stretch:
     """`meters` has the pid of PostgreSQL and of Kafka; those of the pipeline are added. Warm-up is not counted."""
     client = KafkaSettings(kafka)
-    await ensure_topics(client, {COMMANDS: PARTITIONS, REPLIES: PARTITIONS})
+    async with Cluster(client) as cluster:
+        await cluster.create_topics([Topic(name, PARTITIONS) for name in (COMMANDS, REPLIES)])
     await wait_until_ready(client, [COMMANDS, REPLIES], READY_SECONDS_MAX)
     urls = [await ensure_database(name, name) for name in DATABASES]
     workers: list[Worker] = []

@@ -19,7 +19,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from mesh_messaging.consumer import BatchConsumer
 from mesh_messaging.envelope import CloudEvent, to_headers
-from mesh_messaging.kafka import KafkaSettings, ensure_topics, make_producer, wait_until_ready
+from mesh_messaging.kafka import KafkaSettings, make_producer, wait_until_ready
 from mesh_messaging.ladder import RetryLadder
 from mesh_messaging.message import Handler, InboundMessage
 from mesh_messaging.names import dead_letter_topic
@@ -27,6 +27,7 @@ from mesh_messaging.outbox import OutboundMessage, append
 from mesh_messaging.relay import Relay
 from mesh_messaging.testing import create_tables
 from mesh_runtime.db import Database
+from support.topics import make_topics
 
 DID = "ucmesh.test.thing.v1.did"
 UNDID = "ucmesh.test.thing.v1.undid"
@@ -163,7 +164,7 @@ async def make_place(
         await create_tables(tx)
         await tx.execute(text(_EFFECTS))
     if bootstrap is not None:
-        await ensure_topics(kafka, {place.topic: partitions, place.dlq: 1})
+        await make_topics(kafka, {place.topic: partitions, place.dlq: 1})
         await wait_until_ready(kafka, [place.topic, place.dlq], 15)
     return place
 

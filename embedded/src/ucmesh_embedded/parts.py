@@ -12,8 +12,8 @@ from pathlib import Path
 import asyncpg
 
 from mesh_messaging.kafka import KafkaSettings as ClientSettings
-from mesh_messaging.kafka import ensure_topics
-from mesh_runtime.errors import Unavailable
+from mesh_messaging.topics import Cluster, apply, load
+from mesh_runtime.errors import InvalidInput, Unavailable
 from ucmesh_embedded import kafka, postgres, topology
 from ucmesh_embedded.errors import StackError
 from ucmesh_embedded.kafka import Door, KafkaBroker, KafkaSettings
@@ -59,7 +59,7 @@ class PostgresPart:
 
 
 class KafkaPart:
-    """Apache Kafka, and in it every topic of the topology."""
+    """Apache Kafka, and in it every topic of the topics file; one node keeps one copy and checks no rights."""
 
     name = "kafka"
     needs: Sequence[str] = ()
@@ -78,12 +78,22 @@ class KafkaPart:
         return self.broker.child
 
     async def start(self) -> None:
+        try:
+            declaration = load(topology.TOPICS_FILE).with_replication(1)
+        except InvalidInput as error:
+            raise StackError(error.message, remedy="The stack is started from a checkout that is whole.") from error
         await self.broker.start()
         try:
-            await ensure_topics(ClientSettings(self.broker.bootstrap, client_id="embedded"), topology.all_topics(), 1)
+            async with Cluster(ClientSettings(self.broker.bootstrap, client_id="embedded")) as cluster:
+                comparison = await apply(cluster, declaration)
         except Unavailable as error:
             child = self.broker.child
             raise kafka.diagnose(f"{child.tail() if child else ''}\n{error}") from error
+        if comparison.refusals:
+            raise StackError(
+                f"Apache Kafka's data does not fit the topics file: {'; '.join(comparison.refusals)}",
+                remedy="To start with empty data: ./dev down --purge",
+            )
 
     async def stop(self, seconds_max: float = STOP_SECONDS_MAX) -> None:
         await self.broker.stop(seconds_max)

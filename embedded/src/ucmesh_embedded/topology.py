@@ -6,10 +6,10 @@
                        │  └──ucmesh.orchestrator.replies.v1──────┘
                        └──ucmesh.certs.commands.v1──> cert-manager ──ucmesh.certificates.v1──> all others
 
-    postgres: one database and one role a service      kafka: the topics below, `<topic>.<consumer>.dlq` beside them
+    postgres: one database and one role a service      kafka: the topics of deploy/kafka/topics.yaml
     issuer: bearer tokens for all of them               traces: takes every span, answers `ucmesh trace show`
 
-Owns: names, topics, environments, start order. Refuses: starting anything (stack.py does).
+Owns: names, environments, start order. Refuses: starting anything (stack.py does).
 """
 
 import os
@@ -24,21 +24,8 @@ from ucmesh_embedded.places import Places
 
 CHECKOUT = Path(__file__).resolve().parents[3]
 EXAMPLE_TENANTS = CHECKOUT / "examples" / "tenants.yaml"
-PARTITIONS = 12
-DEAD_LETTER_PARTITIONS = 1
-
-# topic: consumers
-TOPICS: Mapping[str, Sequence[str]] = {
-    "ucmesh.hr.lifecycle.v1": ["orchestrator"],
-    "ucmesh.graph.commands.v1": ["graph-adapter"],
-    "ucmesh.pwsh.commands.v1": ["pwsh-gateway"],
-    "ucmesh.certs.commands.v1": ["cert-manager"],
-    "ucmesh.orchestrator.replies.v1": ["orchestrator"],
-    "ucmesh.cert-manager.replies.v1": ["cert-manager"],
-    "ucmesh.certificates.v1": ["graph-adapter", "pwsh-gateway", "orchestrator"],
-    "ucmesh.plans.v1": [],
-    "ucmesh.sessions.v1": [],
-}
+TOPICS_FILE = CHECKOUT / "deploy" / "kafka" / "topics.yaml"
+"""The topics a deployment has, too."""
 
 # client of the development issuer: scopes
 CLIENTS: Mapping[str, str] = {
@@ -162,12 +149,6 @@ def programs(wiring: Wiring) -> list[Program]:
         for name in replica_names(service, wiring.options.replicas)
     ]
     return [_issuer(wiring), _traces(wiring), _simulator(wiring), *replicas]
-
-
-def all_topics() -> dict[str, int]:
-    """Every topic with its number of partitions, dead-letter topics included."""
-    dead = {f"{topic}.{consumer}.dlq": DEAD_LETTER_PARTITIONS for topic, names in TOPICS.items() for consumer in names}
-    return dict.fromkeys(TOPICS, PARTITIONS) | dead
 
 
 def database(service: str) -> str:

@@ -12,12 +12,13 @@ import orjson
 import pytest
 
 from mesh_messaging.envelope import from_record, new_event, to_headers
-from mesh_messaging.kafka import KafkaSettings, ensure_topics
+from mesh_messaging.kafka import KafkaSettings
 from mesh_runtime.clock import SystemClock, Uuid7Ids
 from mesh_runtime.sealing import seal_for
 from support.graph_process import environment, process
 from support.graph_rig import ensure
 from support.simulated import Simulator, Tenant
+from support.topics import make_topics
 from support.waiting import eventually
 from ucmesh_embedded.places import free_port
 
@@ -34,7 +35,7 @@ class Messages:
 
     async def __aenter__(self) -> "Messages":
         dead = {f"{topic}.graph-adapter.dlq": 1 for topic in (COMMANDS, CERTIFICATES)}
-        await ensure_topics(self.settings, {COMMANDS: 12, CERTIFICATES: 12, REPLIES: 12, **dead})
+        await make_topics(self.settings, {COMMANDS: 12, CERTIFICATES: 12, REPLIES: 12, **dead})
         self.producer = self.settings.make_producer()
         self.consumer = self.settings.make_consumer(f"test-{uuid.uuid4()}", [REPLIES])
         await self.producer.start()

@@ -8,7 +8,7 @@ import orjson
 import pytest
 
 from mesh_messaging.binding_kafka import from_record, to_headers
-from mesh_messaging.kafka import KafkaSettings, ensure_topics
+from mesh_messaging.kafka import KafkaSettings
 from mesh_runtime import migrations
 from mesh_runtime.db import Database
 from mesh_runtime.health import Health
@@ -18,6 +18,7 @@ from orchestrator import main
 from orchestrator.settings import OrchestratorSettings
 from support.rules_customer import hr_event
 from support.rules_office import open_office
+from support.topics import make_topics
 from support.waiting import eventually
 
 TOPICS = (
@@ -49,7 +50,7 @@ def settings(tmp_path, postgres_url, kafka_bootstrap):
 
 async def test_an_hr_event_from_kafka_becomes_a_command_on_kafka(settings, kafka_bootstrap, postgres_url):
     kafka = KafkaSettings(kafka_bootstrap)
-    await ensure_topics(kafka, dict.fromkeys(TOPICS, 3))
+    await make_topics(kafka, dict.fromkeys(TOPICS, 3))
     office = await open_office(postgres_url)
     await office.open_business()
     employee_id = f"NW-{uuid4().hex[:8]}"

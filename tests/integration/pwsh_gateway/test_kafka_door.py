@@ -14,13 +14,14 @@ import pytest
 from aiokafka.admin import AIOKafkaAdminClient
 
 from mesh_messaging.envelope import new_event, to_headers
-from mesh_messaging.kafka import KafkaSettings, ensure_topics, make_producer, wait_until_ready
+from mesh_messaging.kafka import KafkaSettings, make_producer, wait_until_ready
 from mesh_messaging.names import dead_letter_topic
 from mesh_runtime.clock import SystemClock, Uuid7Ids
 from mesh_runtime.sealing import SealingKey, seal_for
 from pwsh_gateway import main, wire
 from support.gateway import NUMBER, REPLIES, TENANT, ZOE, Gateway, Script, assign, command, make_gateway
 from support.messaging import read_topic, running
+from support.topics import make_topics
 from support.waiting import eventually
 
 KEY = SealingKey.generate("pwsh-gateway")
@@ -43,7 +44,7 @@ async def gateway(postgres_url: str, kafka_bootstrap: str, script: Script, tmp_p
     )
     kafka = kafka_of(gateway)
     letters = [dead_letter_topic(topic, "pwsh-gateway") for topic in (wire.COMMANDS_TOPIC, wire.CERTIFICATES_TOPIC)]
-    await ensure_topics(kafka, dict.fromkeys([*TOPICS, *letters], 12))
+    await make_topics(kafka, dict.fromkeys([*TOPICS, *letters], 12))
     await wait_until_ready(kafka, [*TOPICS, *letters], 20)
     yield gateway
     await gateway.db.close()

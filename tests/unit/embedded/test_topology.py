@@ -24,15 +24,6 @@ def test_every_part_is_a_program_or_a_server(wiring: Wiring) -> None:
     assert sorted([*names, "postgres", "kafka"]) == sorted(topology.EVERYTHING)
 
 
-def test_every_consumed_topic_has_dead_letters_and_consumers_are_services() -> None:
-    topics = topology.all_topics()
-    for topic, consumers in topology.TOPICS.items():
-        assert topics[topic] == topology.PARTITIONS
-        for consumer in consumers:
-            assert f"{topic}.{consumer}.dlq" in topics
-            assert consumer in topology.SERVICES
-
-
 def test_each_service_is_told_its_own_database_only(wiring: Wiring) -> None:
     for name in topology.SERVICES:
         prefix = name.replace("-", "_").upper()

@@ -109,6 +109,8 @@ def test_the_port_cannot_stay_open_longer_than_the_process_has_to_end(environmen
     ("given", "needed"),
     [
         ({"KAFKA_SECURITY_PROTOCOL": "SASL_SSL", "KAFKA_SASL_MECHANISM": "PLAIN"}, "KAFKA_SASL_USERNAME"),
+        ({"KAFKA_SECURITY_PROTOCOL": "SSL", "KAFKA_CERT_FILE": "/x"}, "KAFKA_KEY_FILE"),
+        ({"KAFKA_SECURITY_PROTOCOL": "SSL", "KAFKA_KEY_FILE": "/x"}, "KAFKA_CERT_FILE"),
         ({"CLIENT_ID": "x"}, "CLIENT_SECRET"),
         ({"CLIENT_SECRET": "hunter2"}, "CLIENT_ID"),
         ({"HTTP_KEY_FILE": "/x"}, "HTTP_CERT_FILE"),
@@ -120,6 +122,29 @@ def test_what_belongs_together_is_asked_for_together(environment, given, needed)
     text = refusal()
     assert f"SAMPLE_{needed}" in text
     assert "must be set as well" in text
+    assert "hunter2" not in text
+
+
+@pytest.mark.parametrize(
+    ("protocol", "unused"),
+    [
+        ("PLAINTEXT", {"KAFKA_SASL_USERNAME": "x", "KAFKA_SASL_PASSWORD": "hunter2"}),
+        ("PLAINTEXT", {"KAFKA_CA_FILE": "/x"}),
+        ("SSL", {"KAFKA_SASL_PASSWORD": "hunter2"}),
+        ("SASL_PLAINTEXT", {"KAFKA_CERT_FILE": "/x", "KAFKA_KEY_FILE": "/x"}),
+    ],
+)
+def test_broker_credentials_that_would_not_be_used_are_refused(environment, protocol, unused):
+    environment.setenv("SAMPLE_KAFKA_SECURITY_PROTOCOL", protocol)
+    if protocol.startswith("SASL"):
+        for name, value in (("MECHANISM", "SCRAM-SHA-512"), ("USERNAME", "x"), ("PASSWORD", "y")):
+            environment.setenv(f"SAMPLE_KAFKA_SASL_{name}", value)
+    for name, value in unused.items():
+        environment.setenv(f"SAMPLE_{name}", value)
+    text = refusal()
+    assert f"would not be used with the security protocol {protocol}" in text
+    for name in unused:
+        assert f"SAMPLE_{name}" in text
     assert "hunter2" not in text
 
 

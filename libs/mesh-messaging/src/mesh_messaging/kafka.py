@@ -1,4 +1,4 @@
-"""Apache Kafka clients with the settings the guarantees depend on, and topics.
+"""Apache Kafka clients with the settings the guarantees depend on.
 
 Owns every aiokafka option of the mesh: acks=all and idempotence for producers, manual offsets for consumers. Refuses
 auto-commit and auto-created topics. Facts: Apache Kafka 4.4, aiokafka 0.14.
@@ -6,19 +6,20 @@ auto-commit and auto-created topics. Facts: Apache Kafka 4.4, aiokafka 0.14.
 
 import asyncio
 import ssl
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
 from aiokafka.abc import ConsumerRebalanceListener
-from aiokafka.admin import AIOKafkaAdminClient, NewTopic
-from aiokafka.errors import KafkaError, TopicAlreadyExistsError, for_code
+from aiokafka.admin import AIOKafkaAdminClient
+from aiokafka.client import AIOKafkaClient
+from aiokafka.errors import KafkaError
 from pydantic import SecretStr
 
 from mesh_runtime.errors import Unavailable
-from mesh_runtime.settings import ServiceSettings
+from mesh_runtime.settings import BrokerSettings
 
 BATCH_BYTES_MAX = 960_000
 """Largest record batch of one partition in bytes; below Apache Kafka's default `message.max.bytes` of 1,048,588."""
@@ -29,7 +30,8 @@ POLL_SECONDS = 0.1
 
 @dataclass(frozen=True, slots=True)
 class KafkaSettings:
-    """How to reach the brokers. `ca_file` unset means the system's certificate authorities; SASL unset means none.
+    """How to reach the brokers. `ca_file` unset means the system's certificate authorities; SASL unset means none;
+    `cert_file` unset means no certificate of our own.
 
     `instance` is a name no other living member of the group has (a stateful replica's own): with it a member that was
     killed takes its partitions back at once when it returns. Unset = its partitions wait for `session_timeout_ms`.
@@ -41,13 +43,15 @@ class KafkaSettings:
     sasl_username: str | None = None
     sasl_password: SecretStr | None = None
     ca_file: Path | None = None
+    cert_file: Path | None = None
+    key_file: Path | None = None
     client_id: str = "ucmesh"
     session_timeout_ms: int = 10_000
     max_poll_interval_ms: int = 300_000
     instance: str | None = None
 
     @classmethod
-    def from_service(cls, settings: ServiceSettings, client_id: str) -> "KafkaSettings":
+    def from_service(cls, settings: BrokerSettings, client_id: str) -> "KafkaSettings":
         """The Kafka part of a service's settings."""
         return cls(
             bootstrap=settings.kafka_bootstrap,
@@ -56,6 +60,8 @@ class KafkaSettings:
             sasl_username=settings.kafka_sasl_username,
             sasl_password=settings.kafka_sasl_password,
             ca_file=settings.kafka_ca_file,
+            cert_file=settings.kafka_cert_file,
+            key_file=settings.kafka_key_file,
             client_id=client_id,
         )
 
@@ -105,25 +111,9 @@ def make_consumer(
     return consumer
 
 
-async def ensure_topics(settings: KafkaSettings, topics: Mapping[str, int], replication: int = 1) -> None:
-    """Create the topics (name: number of partitions) that do not exist; existing ones are left as they are.
-
-    Raises Unavailable when the brokers do not answer or refuse.
-    """
-    admin = AIOKafkaAdminClient(**_common(settings), request_timeout_ms=REQUEST_TIMEOUT_MS)
-    try:
-        await admin.start()
-        existing = set(await admin.list_topics())
-        missing = [NewTopic(name, count, replication) for name, count in topics.items() if name not in existing]
-        if missing:
-            response = await admin.create_topics(missing)
-            for name, code, message in response.topic_errors:
-                if code and for_code(code) is not TopicAlreadyExistsError:
-                    raise Unavailable(f"topic {name} was not created: {message or for_code(code).__name__}")
-    except (KafkaError, OSError) as error:
-        raise Unavailable(f"Apache Kafka at {settings.bootstrap} does not create topics: {error}") from error
-    finally:
-        await admin.close()
+def make_client(settings: KafkaSettings) -> AIOKafkaClient:
+    """A client for single requests to the brokers, not started."""
+    return AIOKafkaClient(**_common(settings), request_timeout_ms=REQUEST_TIMEOUT_MS)
 
 
 async def wait_until_ready(settings: KafkaSettings, topics: Sequence[str], seconds: float) -> None:
@@ -171,6 +161,8 @@ def _common(settings: KafkaSettings) -> dict[str, Any]:
     }
     if settings.security_protocol in ("SSL", "SASL_SSL"):
         options["ssl_context"] = ssl.create_default_context(cafile=settings.ca_file)
+        if settings.cert_file is not None:
+            options["ssl_context"].load_cert_chain(settings.cert_file, settings.key_file)
     if settings.sasl_mechanism is not None:
         options["sasl_mechanism"] = settings.sasl_mechanism
         options["sasl_plain_username"] = settings.sasl_username

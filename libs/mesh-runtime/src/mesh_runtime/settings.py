@@ -46,8 +46,8 @@ def _check_database_url(value: SecretStr) -> SecretStr:
     return value
 
 
-class ServiceSettings(BaseSettings):
-    """Base of every service's settings; a subclass sets `env_prefix` and adds its own fields.
+class BrokerSettings(BaseSettings):
+    """How a process reaches the Kafka brokers; a subclass sets `env_prefix`.
 
     Every field is read from PREFIX + upper-case field name, or from a file of that (lower-case) name in the folder
     named by PREFIX + "SECRETS_DIR". Fields named `*_file` must name an existing file.
@@ -55,16 +55,47 @@ class ServiceSettings(BaseSettings):
 
     model_config = SettingsConfigDict(frozen=True, extra="ignore", hide_input_in_errors=True, env_ignore_empty=True)
 
-    database_url: Annotated[SecretStr, AfterValidator(_check_database_url)] = Field(
-        description="the service's own PostgreSQL database, postgresql://user:password@host:port/database"
-    )
-    database_pool_size_max: int = Field(10, ge=1, le=200, description="connections one process may hold")
     kafka_bootstrap: str = Field(min_length=1, description="Kafka brokers, host:port[,host:port]")
     kafka_security_protocol: Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"] = "PLAINTEXT"
     kafka_sasl_mechanism: Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"] | None = None
     kafka_sasl_username: str | None = None
     kafka_sasl_password: SecretStr | None = None
     kafka_ca_file: Path | None = Field(None, description="CA bundle (PEM) of the brokers")
+    kafka_cert_file: Path | None = Field(None, description="our certificate chain (PEM), where brokers ask for one")
+    kafka_key_file: Path | None = Field(None, description="our private key (PEM, not encrypted)")
+
+    @model_validator(mode="after")
+    def _check_broker(self) -> Self:
+        protocol = self.kafka_security_protocol
+        if protocol.startswith("SASL"):
+            self._need("kafka_sasl_mechanism", "kafka_sasl_username", "kafka_sasl_password")
+        else:
+            self._refuse(protocol, "kafka_sasl_mechanism", "kafka_sasl_username", "kafka_sasl_password")
+        if not protocol.endswith("SSL"):
+            self._refuse(protocol, "kafka_ca_file", "kafka_cert_file", "kafka_key_file")
+        if self.kafka_cert_file is not None or self.kafka_key_file is not None:
+            self._need("kafka_cert_file", "kafka_key_file")
+        return self
+
+    def _need(self, *names: str) -> None:
+        missing = [_variable(type(self), name) for name in names if getattr(self, name) is None]
+        if missing:
+            raise ValueError(f"{', '.join(missing)} must be set as well")
+
+    def _refuse(self, protocol: str, *names: str) -> None:
+        """What would be ignored is refused: nobody shall believe in a password or a CA that is never used."""
+        unused = [_variable(type(self), name) for name in names if getattr(self, name) is not None]
+        if unused:
+            raise ValueError(f"{', '.join(unused)} would not be used with the security protocol {protocol}")
+
+
+class ServiceSettings(BrokerSettings):
+    """Base of every service's settings; a subclass sets `env_prefix` and adds its own fields."""
+
+    database_url: Annotated[SecretStr, AfterValidator(_check_database_url)] = Field(
+        description="the service's own PostgreSQL database, postgresql://user:password@host:port/database"
+    )
+    database_pool_size_max: int = Field(10, ge=1, le=200, description="connections one process may hold")
     oidc_issuer: TrustedUrl = Field(description="issuer URL of the bearer tokens to accept, https://...")
     oidc_audience: str = Field("ucmesh", min_length=1, description="audience a token must name")
     ca_file: Path | None = Field(None, description="extra CA bundle (PEM) for outgoing TLS")
@@ -89,8 +120,6 @@ class ServiceSettings(BaseSettings):
 
     @model_validator(mode="after")
     def _check_pairs(self) -> Self:
-        if self.kafka_security_protocol.startswith("SASL"):
-            self._need("kafka_sasl_mechanism", "kafka_sasl_username", "kafka_sasl_password")
         if self.client_id is not None or self.client_secret is not None:
             self._need("client_id", "client_secret")
         if self.http_key_file is not None:
@@ -99,11 +128,6 @@ class ServiceSettings(BaseSettings):
             names = [_variable(type(self), name) for name in ("http_linger_seconds", "drain_seconds")]
             raise ValueError(f"{names[0]} must not be more than {names[1]}")
         return self
-
-    def _need(self, *names: str) -> None:
-        missing = [_variable(type(self), name) for name in names if getattr(self, name) is None]
-        if missing:
-            raise ValueError(f"{', '.join(missing)} must be set as well")
 
 
 S = TypeVar("S", bound=BaseSettings)

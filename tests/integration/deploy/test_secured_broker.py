@@ -1,0 +1,301 @@
+"""The deployed Kafka: topics, rights and passwords applied by command; each user may do its own work and nothing else.
+
+The broker runs deploy/kafka/{start.sh,server.properties}: TLS, SCRAM-SHA-512, KRaft's authorizer.
+"""
+
+import asyncio
+import base64
+import contextlib
+import os
+import ssl
+import subprocess
+import sys
+import uuid
+from collections.abc import AsyncIterator, Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import orjson
+import pytest
+import yaml
+from aiokafka import AIOKafkaConsumer
+from aiokafka.errors import GroupAuthorizationFailedError, KafkaError, TopicAuthorizationFailedError
+from aiokafka.structs import TopicPartition
+
+from mesh_messaging.envelope import from_record, new_event, to_headers
+from mesh_messaging.kafka import KafkaSettings, make_consumer, make_producer
+from mesh_messaging.names import dead_letter_topic
+from mesh_messaging.topics import Cluster, Declaration, Right, Topic, apply, load
+from mesh_runtime.clock import SystemClock, Uuid7Ids
+from mesh_runtime.errors import Forbidden, Unavailable
+from mesh_runtime.sealing import SealingKey
+from support.secured_broker import ADMIN, TOPICS, SecuredBroker, secured_broker
+from support.waiting import eventually
+from ucmesh_embedded.places import free_port
+from ucmesh_embedded.topology import SERVICES
+
+pytestmark = [pytest.mark.kafka, pytest.mark.timeout(300)]
+
+FILE: dict[str, Any] = yaml.safe_load(TOPICS.read_text())["topics"]
+COMMANDS, REPLIES = "ucmesh.pwsh.commands.v1", "ucmesh.orchestrator.replies.v1"
+
+
+def written_by(user: str) -> set[str]:
+    own = {name for name, entry in FILE.items() if user in entry.get("producers", ())}
+    return own | {dead_letter_topic(name, user) for name in consumed_by(user)}
+
+
+def consumed_by(user: str) -> set[str]:
+    return {name for name, entry in FILE.items() if user in entry.get("consumers", ())}
+
+
+def command(broker: SecuredBroker, *arguments: str | Path, user: str = ADMIN) -> subprocess.CompletedProcess[str]:
+    argv = [sys.executable, "-m", "mesh_messaging.topics", *arguments]
+    env = {**os.environ, **broker.environment("TOPICS_", user)}
+    return subprocess.run(argv, env=env, capture_output=True, text=True, timeout=120, check=False)
+
+
+@pytest.fixture(scope="module")
+def broker() -> Iterator[SecuredBroker]:
+    """A secured broker with the deployment's topics, rights and passwords, made by the commands of the deployment."""
+    with secured_broker() as made:
+        for arguments in (["apply", TOPICS, "--replication", "1"], ["set-passwords", made.passwords]):
+            done = command(made, *arguments)
+            assert done.returncode == 0, done.stderr
+        yield made
+
+
+async def refused_writes(settings: KafkaSettings, topics: set[str]) -> set[str]:
+    """Write one record to each; the topics where the brokers refused."""
+    refused = set()
+    producer = make_producer(settings)
+    await producer.start()
+    try:
+        for topic in sorted(topics):
+            try:
+                await producer.send_and_wait(topic, b"{}", key=b"k")
+            except TopicAuthorizationFailedError:
+                refused.add(topic)
+    finally:
+        await producer.stop()
+    return refused
+
+
+async def read_as(settings: KafkaSettings, group: str, topics: set[str]) -> None:
+    """Join the group, read whatever is there, commit. Raises what the brokers refuse with."""
+    consumer = make_consumer(settings, group, topics)
+    try:
+        await consumer.start()
+        async with asyncio.timeout(60):
+            while not consumer.assignment():
+                await consumer.getmany(timeout_ms=100)
+            await consumer.getmany(timeout_ms=100)
+            await consumer.commit()
+    finally:
+        await consumer.stop()
+
+
+def test_applying_again_changes_nothing(broker: SecuredBroker) -> None:
+    again = command(broker, "apply", TOPICS, "--replication", "1", "--prune")
+    assert (again.returncode, again.stdout) == (0, "nothing to change\n"), again.stderr
+
+
+def test_a_dry_run_shows_and_changes_nothing_and_a_refusal_holds_everything_back(
+    broker: SecuredBroker, tmp_path: Path
+) -> None:
+    file = tmp_path / "topics.yaml"
+    file.write_text(TOPICS.read_text().replace("  partitions: 12", "  partitions: 13"))
+    dry = command(broker, "apply", file, "--replication", "1", "--dry-run")
+    assert dry.returncode == 0
+    assert "~ topic ucmesh.plans.v1: 12 -> 13 partitions (keys move)" in dry.stdout
+    file.write_text(TOPICS.read_text().replace("  partitions: 12", "  partitions: 11").replace("[hr]", "[hr, more]"))
+    refused = command(broker, "apply", file, "--replication", "1")
+    assert refused.returncode == 1
+    assert "nothing was changed:\ntopic ucmesh.hr.lifecycle.v1 has 12 partitions, 11 are declared" in refused.stderr
+    assert "+ right User:more" in refused.stdout
+    assert command(broker, "apply", TOPICS, "--replication", "1", "--prune").stdout == "nothing to change\n"
+
+
+async def test_partitions_settings_and_rights_follow_the_file_and_pruning_removes_the_rest(
+    broker: SecuredBroker,
+) -> None:
+    name = f"ucmesh.t{uuid.uuid4().hex[:8]}.v1"
+    first = Declaration([Topic(name, 2, 1, {"retention.ms": "1000", "segment.ms": "60000"})])
+    right = Right("User:hr", "Read", "Topic", name)
+    second = Declaration([Topic(name, 3, 1, {"retention.ms": "2000"})], frozenset({right}))
+    async with Cluster(broker.client(ADMIN)) as cluster:
+        await apply(cluster, first)
+        await apply(cluster, second)
+        state = await cluster.read()
+        grown = Topic(name, 3, 1, {"retention.ms": "2000", "segment.ms": "60000"})
+        assert (state.topics[name], right in (state.rights or ())) == (grown, True)
+        whole = load(TOPICS).with_replication(1)
+        pruned = await apply(cluster, whole, prune=True)
+        assert [str(change) for change in pruned.changes] == [
+            f"- right User:hr: Read Topic {name}",
+            f"- topic {name} with its records",
+        ]
+        after = await cluster.read()
+    assert name not in after.topics
+    assert after.rights == whole.rights
+
+
+@pytest.mark.parametrize("service", SERVICES)
+async def test_a_service_does_its_own_work_and_nothing_else(broker: SecuredBroker, service: str) -> None:
+    settings = broker.client(service)
+    every = {topic.name for topic in load(TOPICS).topics}
+    assert await refused_writes(settings, every) == every - written_by(service)
+    await read_as(settings, service, consumed_by(service))
+    foreign = sorted(set(FILE) - consumed_by(service))
+    for topic in foreign:
+        with pytest.raises(TopicAuthorizationFailedError):
+            await read_as(settings, service, {topic})
+    other = next(name for name in SERVICES if name != service)
+    with pytest.raises(GroupAuthorizationFailedError):
+        await read_as(settings, other, consumed_by(service))
+
+
+@pytest.mark.parametrize("service", SERVICES)
+def test_a_service_cannot_change_topics_or_rights(broker: SecuredBroker, service: str) -> None:
+    refused = command(broker, "apply", TOPICS, "--replication", "1", user=service)
+    assert refused.returncode == 1
+    assert "Apache Kafka refuses" in refused.stderr
+    assert f"{service} must be an administrator of the brokers" in refused.stderr
+
+
+async def test_a_service_cannot_set_a_password(broker: SecuredBroker) -> None:
+    async with Cluster(broker.client("graph-adapter")) as cluster:
+        with pytest.raises(Forbidden):
+            await cluster.set_password("orchestrator", "a" * 32)
+
+
+async def test_hr_writes_its_topic_and_reads_nothing(broker: SecuredBroker) -> None:
+    hr = broker.client("hr")
+    assert await refused_writes(hr, set(FILE)) == set(FILE) - {"ucmesh.hr.lifecycle.v1"}
+    with pytest.raises(GroupAuthorizationFailedError):
+        await read_as(hr, "hr", {"ucmesh.hr.lifecycle.v1"})
+
+
+async def test_the_lag_monitor_sees_lag_and_no_record(broker: SecuredBroker) -> None:
+    place = TopicPartition("ucmesh.hr.lifecycle.v1", 0)
+    user = "lag-monitor"
+    monitor = AIOKafkaConsumer(
+        bootstrap_servers=broker.bootstrap,
+        group_id="orchestrator",
+        enable_auto_commit=False,
+        security_protocol="SASL_SSL",
+        ssl_context=ssl.create_default_context(cafile=broker.ca_file),
+        sasl_mechanism="SCRAM-SHA-512",
+        sasl_plain_username=user,
+        sasl_plain_password=(broker.passwords / user).read_text(),
+    )
+    await monitor.start()
+    try:
+        assert place in await monitor.end_offsets([place])
+        monitor.assign([place])
+        await monitor.committed(place)
+        await monitor.seek_to_beginning(place)
+        with pytest.raises(TopicAuthorizationFailedError):
+            await asyncio.wait_for(monitor.getone(place), 60)
+    finally:
+        await monitor.stop()
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"sasl_mechanism": "SCRAM-SHA-256"},
+        {"sasl_username": "nobody"},
+        {"ca_file": None},
+        {"security_protocol": "SASL_PLAINTEXT"},
+        {"security_protocol": "SSL", "sasl_mechanism": None},
+        {"security_protocol": "PLAINTEXT", "sasl_mechanism": None},
+    ],
+    ids=lambda wrong: " ".join(f"{name}={value}" for name, value in wrong.items()),
+)
+async def test_nobody_comes_in_another_way(broker: SecuredBroker, wrong: dict[str, Any]) -> None:
+    settings = replace(broker.client("orchestrator"), **wrong)
+    with pytest.raises(Unavailable):
+        async with asyncio.timeout(60), Cluster(settings):
+            pytest.fail("the broker let us in")
+
+
+async def test_a_changed_password_replaces_the_former_one(broker: SecuredBroker) -> None:
+    fresh = uuid.uuid4().hex
+    async with Cluster(broker.client(ADMIN)) as cluster:
+        await cluster.set_password("dashboards", fresh)
+        await read_as(broker.client("dashboards", fresh), "dashboards", {"ucmesh.plans.v1"})
+        with pytest.raises(KafkaError):
+            await read_as(broker.client("dashboards"), "dashboards", {"ucmesh.plans.v1"})
+        await cluster.set_password("dashboards", (broker.passwords / "dashboards").read_text())
+
+
+@pytest.mark.postgres
+async def test_a_command_reaches_the_real_service_and_its_reply_comes_back(
+    broker: SecuredBroker, postgres_url: str, tmp_path: Path
+) -> None:
+    """The gateway with the settings of the deployment; an operation it does not know is refused by reply."""
+    order = {
+        "operation_id": str(uuid.uuid4()), "operation": "nothing.known", "version": 1, "tenant_id": str(uuid.uuid4()),
+        "target": "t", "params": {}, "deadline": "2099-01-01T00:00:00Z", "reply_to": REPLIES,
+        "plan_id": str(uuid.uuid4()), "lane": "normal",
+    }  # fmt: skip
+    event = new_event(
+        "ucmesh.pwsh.operation.v1.execute", "/test", order, tenant=order["tenant_id"], ids=Uuid7Ids(),
+        clock=SystemClock(),
+    )  # fmt: skip
+    orchestrator = broker.client("orchestrator")
+    producer, consumer = make_producer(orchestrator), make_consumer(orchestrator, "orchestrator", [REPLIES])
+    await producer.start()
+    await consumer.start()
+
+    async def reply() -> dict[str, Any] | None:
+        for records in (await consumer.getmany(timeout_ms=100)).values():
+            for record in records:
+                answer = from_record(record.headers, record.value).json() if record.headers else {}
+                if answer.get("operation_id") == order["operation_id"]:
+                    return dict(answer)
+        return None
+
+    try:
+        async with gateway(broker, postgres_url, tmp_path) as log:
+            await producer.send_and_wait(COMMANDS, event.data, key=b"k", headers=to_headers(event))
+            answer = await eventually(reply, seconds=30, what="the reply")
+            assert answer is not None
+            assert (answer["outcome"], answer["error"]["code"]) == ("refused", "unknown-operation"), answer
+    finally:
+        await producer.stop()
+        await consumer.stop()
+    assert (broker.passwords / "pwsh-gateway").read_text() not in log.read_text()
+
+
+@contextlib.asynccontextmanager
+async def gateway(broker: SecuredBroker, url: str, home: Path) -> AsyncIterator[Path]:
+    """The gateway as a process, its password in a folder of secrets; yields its log."""
+    (home / "sealing.json").write_bytes(orjson.dumps(SealingKey.generate("pwsh-gateway").private_jwk))
+    key = base64.b64encode(bytes(32)).decode()
+    (home / "kek.json").write_bytes(orjson.dumps({"active": "k1", "keys": {"k1": key}}))
+    secured = broker.environment("PWSH_GATEWAY_", "pwsh-gateway")
+    (home / "pwsh_gateway_kafka_sasl_password").write_text(secured.pop("PWSH_GATEWAY_KAFKA_SASL_PASSWORD"))
+    own = {
+        "SECRETS_DIR": str(home),
+        "DATABASE_URL": url,
+        "OIDC_ISSUER": "https://localhost:1",
+        "HTTP_PORT": str(free_port()),
+        "KEK_FILE": str(home / "kek.json"),
+        "SEALING_KEY_FILE": str(home / "sealing.json"),
+        "BACKEND": "simulated",
+    }
+    env = {**os.environ, **{f"PWSH_GATEWAY_{name}": value for name, value in own.items()}, **secured}
+    log = home / "log"
+    with log.open("wb") as out:
+        child = await asyncio.create_subprocess_exec(
+            sys.executable, "-m", "pwsh_gateway", env=env, stdout=out, stderr=out
+        )
+    try:
+        yield log
+    finally:
+        if child.returncode is None:
+            child.kill()
+        await child.wait()
