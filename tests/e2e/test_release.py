@@ -1,0 +1,144 @@
+"""A release with work in flight: each replica of each service is replaced in turn while HR goes on sending."""
+
+import asyncio
+import random
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import asyncpg
+import httpx
+import pytest
+
+from support import joiners
+from support.joiners import Office
+from support.mesh import Mesh, running
+from ucmesh_embedded import topology
+from ucmesh_embedded.topology import replica_names
+
+pytestmark = [pytest.mark.kafka, pytest.mark.postgres, pytest.mark.timeout(600)]
+
+REPLICAS = 2
+LINGER_SECONDS = 4.0
+HEALTH_EVERY_SECONDS = 0.1
+SEND_EVERY_SECONDS = 0.5
+SEATS = 5_000
+SALES_SHARE = 0.1
+"""Of those who join; they get a telephone number, and Northwind has few."""
+
+
+@pytest.fixture(scope="module")
+def pair(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Office]:
+    """A mesh of two replicas of each service, Northwind registered."""
+    options = joiners.options(replicas=REPLICAS, pwsh=False)
+    options.environment["orchestrator"]["ORCHESTRATOR_HTTP_LINGER_SECONDS"] = str(LINGER_SECONDS)
+    with running(tmp_path_factory.mktemp("release"), options) as mesh:
+        office = Office(mesh)
+        path = f"/_sim/tenants/{joiners.NORTHWIND}/skus"
+        for sku in ("SPE_E5", "SPE_E3"):
+            office.simulator.patch(f"{path}/{sku}", json={"seats": SEATS}).raise_for_status()
+        office.register("northwind")
+        yield office
+
+
+class Balancer:
+    """What stands in front of the intake: it asks each replica for its readiness, and sends a request to a ready one.
+
+    A request is sent once. Whatever becomes of it is kept: a refused one is a failed release.
+    """
+
+    def __init__(self, mesh: Mesh) -> None:
+        self.refused: list[str] = []
+        self.taken: list[dict[str, Any]] = []
+        self._urls = [mesh.endpoints.url(name) for name in replica_names("orchestrator", REPLICAS)]
+        self._headers = {"Authorization": f"Bearer {mesh.token()}"}
+        self._ready: list[str] = []
+        self._end = threading.Event()
+
+    @contextmanager
+    def sending(self, office: Office) -> Iterator[None]:
+        """People join for the length of the block."""
+        threads = [threading.Thread(target=self._watch), threading.Thread(target=self._send, args=(office,))]
+        for thread in threads:
+            thread.start()
+        try:
+            yield
+        finally:
+            self._end.set()
+            for thread in threads:
+                thread.join()
+
+    def _watch(self) -> None:
+        while not self._end.wait(HEALTH_EVERY_SECONDS):
+            self._ready = [url for url in self._urls if self._is_ready(url)]
+
+    @staticmethod
+    def _is_ready(url: str) -> bool:
+        try:
+            return httpx.get(f"{url}/health/ready", timeout=2, trust_env=False).status_code == 200
+        except httpx.HTTPError:
+            return False
+
+    def _send(self, office: Office) -> None:
+        draw = random.Random(1)
+        while not self._end.wait(SEND_EVERY_SECONDS):
+            ready = self._ready
+            if not ready:
+                self.refused.append("no replica was ready") if self.taken else None
+                continue
+            data = office.person(department="Sales" if draw.random() < SALES_SHARE else "Finance")
+            event = joiners.cloudevent(data, f"release-{data['employee_id']}")
+            headers = {**self._headers, "content-type": "application/cloudevents+json"}
+            try:
+                answer = httpx.post(
+                    f"{draw.choice(ready)}/hr/events", json=event, headers=headers, timeout=30, trust_env=False
+                )
+            except httpx.HTTPError as error:
+                self.refused.append(f"{time.strftime('%X')} {error!r}")
+                continue
+            if answer.status_code == 202:
+                self.taken.append(data)
+            else:
+                self.refused.append(f"{time.strftime('%X')} {answer.status_code} {answer.text}")
+
+
+def test_replacing_every_replica_one_at_a_time_loses_and_refuses_nothing(pair: Office) -> None:
+    balancer = Balancer(pair.mesh)
+    with balancer.sending(pair):
+        pair.until(lambda: len(balancer.taken) >= 3, "traffic")
+        for service in topology.SERVICES:
+            first, *others = replica_names(service, REPLICAS)
+            pair.mesh.restart(first)
+            expand(pair.mesh, service)  # the first replica of the new release migrates; the others still run
+            for name in others:
+                pair.mesh.restart(name)
+    assert balancer.refused == []
+    ended = [pair.wait(data) for data in balancer.taken]
+    assert [(p["employee_id"], p["status"], p["reason"]) for p in ended if p["status"] != "provisioned"] == []
+    by_department: dict[str, list[dict[str, Any]]] = {}
+    for data in balancer.taken:
+        by_department.setdefault(data["person"]["department"], []).append(pair.proof(data))
+    for proofs in by_department.values():
+        assert all(proof == proofs[0] for proof in proofs)
+    for service in topology.SERVICES:
+        with pair.mesh.client(service) as client:
+            assert client.get("/dead-letters").raise_for_status().json()["items"] == []
+
+
+def expand(mesh: Mesh, service: str) -> None:
+    """What a migration of the next release does to a schema: a table more, a column more, a revision we do not know."""
+
+    async def run() -> None:
+        connection = await asyncpg.connect(mesh.stack.wiring.database_url(service))
+        try:
+            await connection.execute("CREATE TABLE next_release (id bigint PRIMARY KEY)")
+            for table in await connection.fetch("SELECT tablename FROM pg_tables WHERE schemaname = 'public'"):
+                if table["tablename"] not in ("alembic_version", "next_release"):
+                    await connection.execute(f'ALTER TABLE "{table["tablename"]}" ADD COLUMN next_release text')
+            await connection.execute("UPDATE alembic_version SET version_num = 'next_release'")
+        finally:
+            await connection.close()
+
+    asyncio.run(run())
