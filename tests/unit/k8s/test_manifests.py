@@ -1,0 +1,46 @@
+"""Every overlay builds, and everything known about manifests holds for it."""
+
+import pytest
+
+from support import declared, manifest_references
+from support.manifest_checks import CHECKS, OVERLAYS, holds_for, overlay
+from support.manifests import K8S
+
+
+@pytest.mark.parametrize(("check", "name"), [(c, o) for c in CHECKS for o in OVERLAYS if holds_for(c, o)])
+def test_manifests(check: str, name: str) -> None:
+    assert CHECKS[check](overlay(name)) == []
+
+
+def test_every_overlay_is_checked() -> None:
+    assert {folder.name for folder in (K8S / "overlays").iterdir()} == set(OVERLAYS)
+
+
+@pytest.mark.parametrize("component", sorted(folder.name for folder in (K8S / "components").iterdir()))
+def test_a_component_is_used_and_says_what_it_is(component: str) -> None:
+    """A component no overlay lists is never built and never checked."""
+    folder = K8S / "components" / component
+    assert (folder / "README.md").read_text().startswith("# ")
+    users = [
+        o
+        for o in OVERLAYS
+        if f"../../components/{component}\n" in (K8S / "overlays" / o / "kustomization.yaml").read_text()
+    ]
+    assert users
+
+
+def test_a_release_is_one_number() -> None:
+    """The images of the base are those of the services in this repository."""
+    versions = {service.version for service in declared.services().values()}
+    images = {workload.container["image"].rpartition(":")[2] for workload in overlay("dev").workloads()}
+    assert images == versions
+
+
+def test_the_readme_names_every_secret() -> None:
+    """Whoever makes the Secrets by hand reads there which keys they need."""
+    text = (K8S / "README.md").read_text().partition("## Secrets")[2].partition("\n## ")[0]
+    rows = [line for line in text.splitlines() if line.startswith("| `")]
+    for name in OVERLAYS:
+        for secret, keys in manifest_references.secrets_needed(overlay(name)).items():
+            [row] = [row for row in rows if row.startswith(f"| `{secret}` ")]
+            assert {key for key in keys if f"`{key}`" not in row} == set(), secret
