@@ -8,6 +8,7 @@ from support import (
     manifest_references,
     manifest_scaling,
     manifest_schema,
+    manifest_topics,
     manifest_traffic,
     manifests,
 )
@@ -15,7 +16,7 @@ from support.manifests import K8S, Built
 
 Check = Callable[[Built], list[str]]
 
-MODULES = (manifest_schema, manifest_policies, manifest_references, manifest_scaling, manifest_traffic)
+MODULES = (manifest_schema, manifest_policies, manifest_references, manifest_topics, manifest_scaling, manifest_traffic)
 CHECKS: dict[str, Check] = {
     name: check for module in MODULES for name, check in vars(module).items() if name.startswith("check_")
 }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import tempfile
 from collections.abc import Iterator, Mapping
@@ -11,7 +12,6 @@ from unittest import mock
 
 from mesh_runtime.settings import SettingsError, load_settings
 from support import declared
-from support.declared import Service
 from support.manifest_policies import LONG_RUNNING_PROBES
 from support.manifests import SECRETS_AT, Built, Manifest, Workload, selects
 
@@ -55,11 +55,15 @@ def check_settings_load(built: Built) -> list[str]:
     """The service's own settings class accepts the environment, with the files where they would be mounted."""
     found = []
     for workload, service in built.services():
-        try:
-            settings = _load(built, workload, service)
-        except SettingsError as error:
-            found.append(f"{workload.name}: {error}")
-            continue
+        with (
+            environment_with_files(built, workload) as environment,
+            mock.patch.dict(os.environ, environment, clear=True),
+        ):
+            try:
+                settings = load_settings(service.settings_class)
+            except SettingsError as error:
+                found.append(f"{workload.name}: {error}")
+                continue
         if settings.http_host in ("127.0.0.1", "localhost", "::1"):
             found.append(f"{workload.name}: listens for itself only")
         ports = {port["containerPort"] for port in workload.container.get("ports", ())}
@@ -146,7 +150,7 @@ def secrets_needed(built: Built) -> dict[str, set[str]]:
     for workload in built.workloads():
         for volume in workload.spec.get("volumes", ()):
             if "secret" in volume:
-                keys = _files_read(built, workload, volume)
+                keys = _files_read(workload, volume)
                 needed.setdefault(volume["secret"]["secretName"], set()).update(keys)
         for entry in env_of(workload):
             reference = entry.get("valueFrom", {}).get("secretKeyRef")
@@ -170,7 +174,7 @@ def secrets_provided(built: Built) -> dict[str, set[str]]:
     }
 
 
-def _files_read(built: Built, workload: Workload, volume: Mapping[str, Any]) -> set[str]:
+def _files_read(workload: Workload, volume: Mapping[str, Any]) -> set[str]:
     mounts = [m["mountPath"] for m in workload.container["volumeMounts"] if m["name"] == volume["name"]]
     [place] = mounts
     items = volume["secret"].get("items")
@@ -180,10 +184,10 @@ def _files_read(built: Built, workload: Workload, volume: Mapping[str, Any]) -> 
     names = {text.removeprefix(f"{place}/") for text in texts if text.startswith(f"{place}/")}
     if items is not None:
         return {item["key"] for item in items}
-    return names | (_setting_files(built, workload) if place == SECRETS_AT else set())
+    return names | (_setting_files(workload) if place == SECRETS_AT else set())
 
 
-def _setting_files(built: Built, workload: Workload) -> set[str]:
+def _setting_files(workload: Workload) -> set[str]:
     """Names of the files that stand for a variable: what is secret and has to be set."""
     if workload.service is None:
         return {"topics_kafka_sasl_password"} if workload.value("TOPICS_KAFKA_SASL_USERNAME") else set()
@@ -194,20 +198,19 @@ def _setting_files(built: Built, workload: Workload) -> set[str]:
     return {variable.lower() for variable in secret}
 
 
-def _load(built: Built, workload: Workload, service: Service) -> Any:
-    """Raises SettingsError in the service's own words."""
+@contextlib.contextmanager
+def environment_with_files(built: Built, workload: Workload) -> Iterator[dict[str, str]]:
+    """The variables of a workload, and the files of its Secrets, somewhere else."""
     with tempfile.TemporaryDirectory() as folder:
         for volume in workload.spec.get("volumes", ()):
             if "secret" in volume:
                 [place] = [m["mountPath"] for m in workload.container["volumeMounts"] if m["name"] == volume["name"]]
                 root = Path(folder) / place.lstrip("/")
                 root.mkdir(parents=True, exist_ok=True)
-                for key in _files_read(built, workload, volume):
+                for key in _files_read(workload, volume):
                     is_url = key.endswith("_database_url")
                     (root / key).write_text("postgresql://user:word@db.example.org/name" if is_url else "text")
-        environment = {name: _inside(value, folder) for name, value in _resolved(built, workload)}
-        with mock.patch.dict(os.environ, environment, clear=True):
-            return load_settings(service.settings_class)
+        yield {name: _inside(value, folder) for name, value in _resolved(built, workload)}
 
 
 def _inside(value: str, folder: str) -> str:

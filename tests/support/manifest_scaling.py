@@ -7,19 +7,14 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-import yaml
-
 from support import declared
 from support.declared import ROOT, Service
 from support.manifest_references import env_of, port_names
+from support.manifest_topics import PARTITIONS
 from support.manifests import Built, Workload, selects
 
 KUBELET_LABELS = {"pod", "namespace", "container", "node", "instance", "job"}
 """Labels the monitoring adds to every series."""
-PARTITIONS = {
-    name: channel["bindings"]["kafka"]["partitions"]
-    for name, channel in yaml.safe_load((ROOT / "contracts" / "asyncapi.yaml").read_text())["channels"].items()
-}
 KEDA_TRIGGERS = json.loads((ROOT / "tests" / "unit" / "k8s" / "schemas" / "keda-triggers.json").read_text())
 
 

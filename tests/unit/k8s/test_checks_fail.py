@@ -202,6 +202,25 @@ BROKEN: list[tuple[str, str, Break]] = [
         "one of",
         lambda b: trigger(b, "orchestrator-consumer")["metadata"].update(offsetResetPolicy="first"),
     ),
+    ("check_topics_job", "applies", lambda b: container(b, "topics", "Job")["args"].__setitem__(1, "/app/topics.yaml")),
+    (
+        "check_topics_job",
+        "nobody reads",
+        lambda b: container(b, "topics", "Job")["env"].append({"name": "TOPICS_KAFKA"}),
+    ),
+    (
+        "check_topics_job",
+        "KAFKA_SASL_PASSWORD",
+        lambda b: container(b, "topics", "Job")["env"].remove(
+            next(e for e in container(b, "topics", "Job")["env"] if e["name"] == "TOPICS_SECRETS_DIR")
+        ),
+    ),
+    ("check_topics_job", "no option", lambda b: container(b, "topics", "Job")["args"].append("--prune")),
+    (
+        "check_kafka_users",
+        "has its rights",
+        lambda b: entry(b, "GRAPH_ADAPTER_KAFKA_SASL_USERNAME").update(value="graph"),
+    ),
     ("check_default_deny", "nothing is denied", lambda b: remove(b, "NetworkPolicy", "default-deny")),
     ("check_egress", "to-kafka is not open", lambda b: remove(b, "NetworkPolicy", "to-kafka")),
     ("check_egress", "open for nothing", lambda b: policy(b, "to-microsoft").update(podSelector={})),

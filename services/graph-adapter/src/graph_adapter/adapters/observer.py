@@ -12,7 +12,7 @@ from datetime import datetime
 
 from opentelemetry.trace import Link, SpanKind, Status, StatusCode
 from opentelemetry.trace.propagation import get_current_span
-from prometheus_client import Counter, Histogram
+from prometheus_client import Counter, Gauge, Histogram
 
 from graph_adapter.domain.operation import Command, Outcome, Reply
 from mesh_runtime import telemetry
@@ -30,6 +30,7 @@ _REQUESTS = Counter("ucmesh_graph_requests", "Requests sent to Microsoft Graph, 
 _ROUNDS = Counter("ucmesh_graph_rounds", "Rounds of requests")
 _THROTTLED = Counter("ucmesh_graph_throttled", "Times a tenant was paused because Microsoft throttled it")
 _PAUSED = Counter("ucmesh_graph_throttled_seconds", "Pauses Microsoft asked for, in seconds")
+_QUEUE_AGE = Gauge("ucmesh_graph_queue_age_seconds", "How long the oldest operation that could run has waited")
 
 _tracer = telemetry.tracer("graph_adapter")
 
@@ -87,6 +88,9 @@ class MeshObserver:
         del tenant_id
         _THROTTLED.inc()
         _PAUSED.inc(seconds)
+
+    def queue_age(self, seconds: float) -> None:
+        _QUEUE_AGE.set(seconds)
 
 
 def _sampled(traceparent: str) -> bool:

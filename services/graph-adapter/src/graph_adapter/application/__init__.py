@@ -5,6 +5,7 @@ lease_operations      pick the next operations, fairly over tenants
 run_operations        carry the leased operations of one tenant out, in rounds of `$batch`
 hold_leases           keep what a living worker works at
 recover_operations    give operations of vanished workers back to the queue
+measure_queue         how long work waits for a worker
 purge_operations      forget what finished long ago
 keep_credentials      take delivered credentials in, sealed
 activate_credentials  switch a tenant to another credential

@@ -30,6 +30,10 @@ class Operations(Protocol):
         """Tenants with work due that are not paused."""
         ...
 
+    async def longest_wait_seconds(self, now: datetime) -> float:
+        """How long the oldest operation that could run has waited; of tenants that are paused none could."""
+        ...
+
     async def claim(self, tenant_ids: Sequence[str]) -> Mapping[str, int]:
         """Keeps other leasers away from these tenants until the transaction ends; answers for how many targets of
         each operations are leased. Tenants another leaser is at are left out.
@@ -163,3 +167,7 @@ class Observer(Protocol):
         ...
 
     def throttled(self, tenant_id: str, seconds: float) -> None: ...
+
+    def queue_age(self, seconds: float) -> None:
+        """The longest wait in the queue, of all replicas."""
+        ...

@@ -15,6 +15,7 @@ from datetime import timedelta
 
 from graph_adapter.application.hold_leases import hold_leases
 from graph_adapter.application.lease_operations import TenantWork, lease_operations
+from graph_adapter.application.measure_queue import measure_queue
 from graph_adapter.application.purge_operations import purge_operations
 from graph_adapter.application.recover_operations import abandon_lease, recover_operations
 from graph_adapter.application.run_operations import RunPorts, run_operations
@@ -126,6 +127,7 @@ class OperationWorker:
                 if recovered:
                     _log.warning("operations.recovered", count=recovered)
                     self._wake.set()
+                await measure_queue(self._ports.store, self._ports.observer, self._ports.clock)
                 if self._ports.clock.monotonic() - purged_at >= PURGE_SECONDS:
                     await purge_operations(self._ports.store, self._rhythm.keep, self._ports.clock)
                     purged_at = self._ports.clock.monotonic()

@@ -70,6 +70,11 @@ class OperationTable:
         rows = await self._tx.execute(sql.WAITING, {"now": now, "tenant_count_max": TENANT_COUNT_MAX})
         return [Backlog(row.tenant_id, row.urgent) for row in rows]
 
+    async def longest_wait_seconds(self, now: datetime) -> float:
+        return float(
+            (await self._tx.execute(sql.LONGEST_WAIT, {"now": now, "head_count_max": TENANT_COUNT_MAX})).scalar_one()
+        )
+
     async def claim(self, tenant_ids: Sequence[str]) -> Mapping[str, int]:
         if not tenant_ids:
             return {}

@@ -52,6 +52,22 @@ FROM (SELECT tenant_id, lane FROM waiting LIMIT :tenant_count_max) AS w LEFT JOI
 WHERE t.not_before IS NULL OR t.not_before <= :now
 """)
 
+# The first of every lane of every tenant; where a tenant was paused, it waits since the pause is over.
+LONGEST_WAIT = text("""
+WITH RECURSIVE head (tenant_id, lane, since) AS (
+    (SELECT tenant_id, lane, greatest(received_at, not_before) FROM operation
+     WHERE state = 'queued' AND not_before <= :now ORDER BY tenant_id, lane, seq LIMIT 1)
+    UNION ALL
+    SELECT following.* FROM head CROSS JOIN LATERAL (
+        SELECT tenant_id, lane, greatest(received_at, not_before) FROM operation
+        WHERE state = 'queued' AND not_before <= :now AND (tenant_id, lane) > (head.tenant_id, head.lane)
+        ORDER BY tenant_id, lane, seq LIMIT 1) AS following
+)
+SELECT coalesce(extract(epoch FROM CAST(:now AS timestamptz) - min(greatest(h.since, t.not_before))), 0)
+FROM (SELECT * FROM head LIMIT :head_count_max) AS h LEFT JOIN tenant AS t USING (tenant_id)
+WHERE t.not_before IS NULL OR t.not_before <= :now
+""")
+
 # Its own statement, so that the lease statement after it sees everything that earlier holders of the locks committed.
 CLAIM = text("""
 SELECT c.tenant_id,
