@@ -30,18 +30,22 @@ def check_restricted(built: Built) -> list[str]:
     found = []
     for workload in built.workloads():
         pod = workload.spec.get("securityContext", {})
-        own = workload.container.get("securityContext", {})
         wrong = {
             "runAsNonRoot": pod.get("runAsNonRoot") is not True or not pod.get("runAsUser"),
             "seccompProfile": pod.get("seccompProfile") != {"type": "RuntimeDefault"},
-            "allowPrivilegeEscalation": own.get("allowPrivilegeEscalation") is not False,
-            "privileged": own.get("privileged", False),
-            "readOnlyRootFilesystem": own.get("readOnlyRootFilesystem") is not True,
-            "capabilities": own.get("capabilities") != {"drop": ["ALL"]},
             "host namespaces": any(workload.spec.get(key) for key in ("hostNetwork", "hostPID", "hostIPC")),
             "hostPath": any("hostPath" in volume for volume in workload.spec.get("volumes", ())),
-            "hostPort": any("hostPort" in port for port in workload.container.get("ports", ())),
         }
+        for container in workload.containers:
+            own = container.get("securityContext", {})
+            wrong |= {
+                f"{container['name']}.allowPrivilegeEscalation": own.get("allowPrivilegeEscalation") is not False,
+                f"{container['name']}.privileged": own.get("privileged", False),
+                f"{container['name']}.readOnlyRootFilesystem": own.get("readOnlyRootFilesystem") is not True,
+                f"{container['name']}.capabilities": own.get("capabilities") != {"drop": ["ALL"]},
+                f"{container['name']}.runAsUser": "runAsUser" in own or "runAsNonRoot" in own,
+                f"{container['name']}.hostPort": any("hostPort" in port for port in container.get("ports", ())),
+            }
         found += [f"{workload.name}: {name}" for name, is_wrong in wrong.items() if is_wrong]
     return found
 
@@ -66,11 +70,12 @@ def check_resources(built: Built) -> list[str]:
     """Requests and limits of both kinds, and no request above its limit."""
     found = []
     for workload in built.workloads():
-        given = workload.container.get("resources", {})
-        for kind in ("cpu", "memory"):
-            request, limit = (_amount(given.get(part, {}).get(kind)) for part in ("requests", "limits"))
-            if request is None or limit is None or request > limit:
-                found.append(f"{workload.name}: {kind} request {request}, limit {limit}")
+        for container in workload.containers:
+            given = container.get("resources", {})
+            for kind in ("cpu", "memory"):
+                request, limit = (_amount(given.get(part, {}).get(kind)) for part in ("requests", "limits"))
+                if request is None or limit is None or request > limit:
+                    found.append(f"{workload.name} {container['name']}: {kind} request {request}, limit {limit}")
     return found
 
 
@@ -84,7 +89,7 @@ def check_volumes(built: Built) -> list[str]:
             for name, volume in volumes.items()
             if "emptyDir" in volume and not (volume["emptyDir"] or {}).get("sizeLimit")
         ]
-        mounted = {mount["name"] for mount in workload.container.get("volumeMounts", ())}
+        mounted = {m["name"] for container in workload.containers for m in container.get("volumeMounts", ())}
         if mounted != set(volumes):
             found.append(f"{workload.name}: volumes {sorted(mounted ^ set(volumes))} are mounted or declared only")
     return found
@@ -109,10 +114,10 @@ def check_images(built: Built) -> list[str]:
     """A tag that names a release, or a digest."""
     found = []
     for workload in built.workloads():
-        image = workload.container["image"]
-        tag = image.rpartition("/")[2].partition(":")[2]
-        if "@sha256:" not in image and tag in ("", "latest"):
-            found.append(f"{workload.name}: image {image} may be anything")
+        for image in (container["image"] for container in workload.containers):
+            tag = image.rpartition("/")[2].partition(":")[2]
+            if "@sha256:" not in image and tag in ("", "latest"):
+                found.append(f"{workload.name}: image {image} may be anything")
     return found
 
 

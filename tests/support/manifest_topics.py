@@ -24,7 +24,7 @@ def check_topics_job(built: Built) -> list[str]:
     command, file, *options = job.container["args"]
     if job.container["command"][-1] != "mesh_messaging.topics" or command != "apply":
         found.append(f"{TOPICS}: runs {job.container['command']} {command}")
-    if not file.endswith(TOPICS_FILE.relative_to(ROOT).as_posix()):
+    if not file.endswith(f"/kafka/{TOPICS_FILE.name}"):
         found.append(f"{TOPICS}: applies {file}")
     found += [f"{TOPICS}: {option} is no option" for option in options if not option.startswith("--replication=")]
     known = {f"TOPICS_{name}".upper() for name in TopicsSettings.model_fields} | {"TOPICS_SECRETS_DIR"}

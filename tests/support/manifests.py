@@ -59,6 +59,11 @@ class Workload:
         return dict(only)
 
     @property
+    def containers(self) -> list[dict[str, Any]]:
+        """Those that prepare, too."""
+        return [*self.spec.get("initContainers", ()), *self.spec["containers"]]
+
+    @property
     def service(self) -> Service | None:
         """What runs in it; None for the simulator and the topics."""
         module = self.container["command"][-1]

@@ -202,7 +202,7 @@ BROKEN: list[tuple[str, str, Break]] = [
         "one of",
         lambda b: trigger(b, "orchestrator-consumer")["metadata"].update(offsetResetPolicy="first"),
     ),
-    ("check_topics_job", "applies", lambda b: container(b, "topics", "Job")["args"].__setitem__(1, "/app/topics.yaml")),
+    ("check_topics_job", "applies", lambda b: container(b, "topics", "Job")["args"].__setitem__(1, "/etc/topics.yaml")),
     (
         "check_topics_job",
         "nobody reads",
