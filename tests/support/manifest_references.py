@@ -12,9 +12,12 @@ from unittest import mock
 
 from mesh_runtime.settings import SettingsError, load_settings
 from support import declared
+from support.declared import Service
 from support.manifest_policies import LONG_RUNNING_PROBES
 from support.manifests import SECRETS_AT, Built, Manifest, Workload, selects
 
+CERTIFICATE_KEYS = {"tls.crt", "tls.key", "ca.crt"}
+"""What cert-manager puts into the Secret of a certificate."""
 NOT_SETTINGS = {"TMPDIR"}
 """Variables of the operating system that services follow."""
 
@@ -102,7 +105,8 @@ def check_references(built: Built) -> list[str]:
             lacking = needed.get(name, set()) - provided.get(name, set())
             unused = provided.get(name, set()) - needed.get(name, set())
             found += [f"Secret {name}: nobody provides {key}" for key in sorted(lacking)]
-            found += [f"Secret {name}: nobody reads {key}" for key in sorted(unused)]
+            if built.named("ExternalSecret", name) is not None:
+                found += [f"Secret {name}: nobody reads {key}" for key in sorted(unused)]
     return found
 
 
@@ -141,7 +145,13 @@ def check_probe_doors(built: Built) -> list[str]:
                 path = get.get("path")
                 if path not in declared.health_paths() or path.rpartition("/")[2] != door:
                     found.append(f"{workload.name}: {probe} asks {path}")
+                if get.get("scheme", "HTTP") != ("HTTPS" if serves_https(workload, workload.service) else "HTTP"):
+                    found.append(f"{workload.name}: {probe} asks by {get.get('scheme', 'HTTP')}")
     return found
+
+
+def serves_https(workload: Workload, service: Service) -> bool:
+    return workload.value(service.variable("http_cert_file")) is not None
 
 
 def secrets_needed(built: Built) -> dict[str, set[str]]:
@@ -161,17 +171,20 @@ def secrets_needed(built: Built) -> dict[str, set[str]]:
             needed.setdefault(reference["name"], set()).add(reference["key"])
     for monitor in built.of_kind("PodMonitor"):
         for endpoint in monitor["spec"]["podMetricsEndpoints"]:
-            for reference in (endpoint["oauth2"]["clientId"]["secret"], endpoint["oauth2"]["clientSecret"]):
+            authority = endpoint.get("tlsConfig", {}).get("ca", {}).get("secret")
+            client = (endpoint["oauth2"]["clientId"]["secret"], endpoint["oauth2"]["clientSecret"])
+            for reference in (*client, *([authority] if authority else ())):
                 needed.setdefault(reference["name"], set()).add(reference["key"])
     return needed
 
 
 def secrets_provided(built: Built) -> dict[str, set[str]]:
     """Secret -> keys the store fills in."""
-    return {
+    provided = {
         external["spec"]["target"]["name"]: {entry["secretKey"] for entry in external["spec"]["data"]}
         for external in built.of_kind("ExternalSecret")
     }
+    return provided | {c["spec"]["secretName"]: CERTIFICATE_KEYS for c in built.of_kind("Certificate")}
 
 
 def _files_read(workload: Workload, volume: Mapping[str, Any]) -> set[str]:

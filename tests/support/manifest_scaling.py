@@ -9,7 +9,7 @@ from typing import Any
 
 from support import declared
 from support.declared import ROOT, Service
-from support.manifest_references import env_of, port_names
+from support.manifest_references import env_of, port_names, serves_https
 from support.manifest_topics import PARTITIONS
 from support.manifests import Built, Workload, selects
 
@@ -50,11 +50,11 @@ def check_monitoring(built: Built) -> list[str]:
         for endpoint in monitor["spec"]["podMetricsEndpoints"]:
             if endpoint["path"] != declared.metrics_path():
                 found.append(f"PodMonitor: there are no metrics at {endpoint['path']}")
-            found += [
-                f"PodMonitor: {w.name} has no port {endpoint['port']}"
-                for w in serving
-                if endpoint["port"] not in port_names(w)
-            ]
+            for workload, service in ((w, s) for w, s in built.services() if w.runs_on):
+                if endpoint["port"] not in port_names(workload):
+                    found.append(f"PodMonitor: {workload.name} has no port {endpoint['port']}")
+                if (endpoint.get("scheme") == "https") != serves_https(workload, service):
+                    found.append(f"PodMonitor: asks {workload.name} by {endpoint.get('scheme', 'http')}")
     for rules in built.of_kind("PrometheusRule"):
         for group in rules["spec"]["groups"]:
             for rule in group["rules"]:

@@ -141,6 +141,12 @@ BROKEN: list[tuple[str, str, Break]] = [
         lambda b: container(b)["readinessProbe"]["httpGet"].update(path="/health/live"),
     ),
     ("check_probe_doors", "asks port 80", lambda b: container(b)["livenessProbe"]["httpGet"].update(port=80)),
+    ("check_probe_doors", "by HTTPS", lambda b: container(b)["livenessProbe"]["httpGet"].update(scheme="HTTPS")),
+    (
+        "check_monitoring",
+        "by https",
+        lambda b: get(b, "PodMonitor", "ucmesh")["spec"]["podMetricsEndpoints"][0].update(scheme="https"),
+    ),
     ("check_autoscaling", "no such Deployment", lambda b: remove(b, "Deployment", WORKER)),
     ("check_autoscaling", "would undo", lambda b: get(b, "Deployment", WORKER)["spec"].update(replicas=2)),
     (
