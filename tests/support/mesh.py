@@ -5,6 +5,8 @@ The stack needs an event loop that lives as long as it does, while each test has
 
 import asyncio
 import contextlib
+import subprocess
+import sys
 import threading
 from collections.abc import Coroutine, Iterator
 from pathlib import Path
@@ -13,12 +15,14 @@ from typing import Any, TypeVar
 import httpx
 
 from support.real_parts import cache
+from ucmesh_embedded import topology
 from ucmesh_embedded.endpoints import Endpoints
 from ucmesh_embedded.stack import Stack, purge
 from ucmesh_embedded.topology import Options
 
 START_SECONDS_MAX = 180
 CALL_SECONDS_MAX = 120
+COMMAND_SECONDS_MAX = 120
 T = TypeVar("T")
 
 
@@ -66,6 +70,15 @@ class Mesh:
     def restart(self, name: str, faults: str = "") -> None:
         """Stop and start one part, a service with UCMESH_FAULTS for this one start if given."""
         self._call(self.stack.restart(name, faults), CALL_SECONDS_MAX)
+
+    def command(self, service: str, *arguments: str, faults: str = "") -> subprocess.CompletedProcess[str]:
+        """One command of a service, such as `reseal`, in the environment the service runs with."""
+        program = next(each for each in topology.programs(self.stack.wiring) if each.name == service)
+        environment = {**topology.base_environment(self.stack.places), **program.environment, "UCMESH_FAULTS": faults}
+        argv = [sys.executable, "-m", *program.arguments, *arguments]
+        return subprocess.run(
+            argv, env=environment, capture_output=True, text=True, timeout=COMMAND_SECONDS_MAX, check=False
+        )
 
     def token(self, scope: str = "") -> str:
         """An access token of the CLI's client."""

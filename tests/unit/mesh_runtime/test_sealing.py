@@ -87,9 +87,39 @@ def test_keys_are_checked_when_given():
         OLD.seal(bytes(PLAINTEXT_BYTES_MAX + 1), context="c")
 
 
+def write_keys(path, active, **keys):
+    path.write_text(json.dumps({"active": active, "keys": {k: base64.b64encode(v).decode() for k, v in keys.items()}}))
+
+
+def test_keys_that_were_changed_in_the_file_count_from_the_next_use(tmp_path):
+    path = tmp_path / "kek.json"
+    write_keys(path, "k1", k1=K1)
+    sealer = Sealer.from_file(path)
+    old = sealer.seal(b"secret", context="c")
+    write_keys(path, "k2", k1=K1, k2=K2)
+    new = sealer.seal(b"secret", context="c")
+    assert Sealer({"k2": K2}, "k2").open(new, context="c") == b"secret"
+    assert sealer.open(old, context="c") == b"secret"
+    assert (sealer.active, sealer.kids, sealer.is_stale(old)) == ("k2", {"k1", "k2"}, True)
+    write_keys(path, "k2", k2=K2)
+    with pytest.raises(InvalidInput, match="'k1'"):
+        sealer.open(old, context="c")
+
+
+def test_a_key_file_that_broke_or_went_leaves_the_keys_as_they_are(tmp_path):
+    path = tmp_path / "kek.json"
+    write_keys(path, "k1", k1=K1)
+    sealer = Sealer.from_file(path)
+    for spoil in (lambda: path.write_text("{"), path.unlink):
+        spoil()
+        assert sealer.open(sealer.seal(b"secret", context="c"), context="c") == b"secret"
+    write_keys(path, "k2", k2=K2)
+    assert sealer.active == "k2"
+
+
 def test_key_files(tmp_path):
     path = tmp_path / "kek.json"
-    path.write_text(json.dumps({"active": "k1", "keys": {"k1": base64.b64encode(K1).decode()}}))
+    write_keys(path, "k1", k1=K1)
     assert OLD.open(Sealer.from_file(path).seal(b"x", context="c"), context="c") == b"x"
 
 

@@ -28,6 +28,7 @@ from joserfc.errors import JoseError
 from joserfc.registry import HeaderParameter
 
 from mesh_runtime.errors import InvalidInput, TooLarge
+from mesh_runtime.logs import get_logger
 from mesh_runtime.settings import SettingsError
 
 KEY_BYTES = 32
@@ -37,8 +38,9 @@ PLAINTEXT_BYTES_MAX = 16 * 1024 * 1024
 JWE_PLAINTEXT_BYTES_MAX = 48 * 1024
 JWE_VERSION = 1
 
-_MAGIC = b"UMS\x01"
+MAGIC = b"UMS\x01"
 _ALGORITHMS = ["ECDH-ES+A256KW", "A256GCM"]
+_log = get_logger("mesh_runtime.sealing")
 _registry = jwe.JWERegistry(
     header_registry={
         "ctx": HeaderParameter("Context the content belongs to", "str", True),
@@ -49,7 +51,10 @@ _registry = jwe.JWERegistry(
 
 
 class Sealer:
-    """Seals small secrets for our own database. `keys` maps a key id to 32 bytes; new blobs use `active`."""
+    """Seals small secrets for our own database. `keys` maps a key id to 32 bytes; new blobs use `active`.
+
+    One that was made `from_file` follows its file: keys that were changed there count from the next use on.
+    """
 
     def __init__(self, keys: Mapping[str, bytes], active: str) -> None:
         if active not in keys:
@@ -59,6 +64,8 @@ class Sealer:
                 raise ValueError(f"key {kid!r} must be {KEY_BYTES} bytes with an id of 1 to 64 bytes")
         self._keys = {kid: AESGCM(key) for kid, key in keys.items()}
         self._active = active
+        self._file: Path | None = None
+        self._version: object = None
 
     @classmethod
     def from_file(cls, path: Path | str) -> Sealer:
@@ -66,35 +73,60 @@ class Sealer:
 
         Raises SettingsError without showing content.
         """
+        version = _file_version(path)
         document = _read_json(path)
         try:
             keys = {str(kid): base64.b64decode(value, validate=True) for kid, value in document["keys"].items()}
-            return cls(keys, str(document["active"]))
+            sealer = cls(keys, str(document["active"]))
         except (KeyError, AttributeError, TypeError, binascii.Error, ValueError):
             raise SettingsError(
                 f'{path}: not a key file; expected {{"active": "k1", "keys": {{"k1": base64 of {KEY_BYTES} bytes}}}}'
             ) from None
+        sealer._file, sealer._version = Path(path), version
+        return sealer
+
+    @property
+    def active(self) -> str:
+        """The id of the key that new blobs are under."""
+        self._follow()
+        return self._active
+
+    @property
+    def kids(self) -> frozenset[str]:
+        """The ids of all keys."""
+        self._follow()
+        return frozenset(self._keys)
 
     def seal(self, plaintext: bytes, *, context: str) -> bytes:
         """Encrypts under the active key. `context` says what this is ("credential:<id>"); opening needs it again."""
         if len(plaintext) > PLAINTEXT_BYTES_MAX:
             raise TooLarge(f"at most {PLAINTEXT_BYTES_MAX} bytes can be sealed")
-        kid = self._active.encode()
-        header = _MAGIC + bytes([len(kid)]) + kid
+        self._follow()
+        header = header_of(self._active)
         nonce = os.urandom(NONCE_BYTES)
         return header + nonce + self._keys[self._active].encrypt(nonce, plaintext, header + context.encode())
 
     def open(self, sealed: bytes, *, context: str) -> bytes:
         """The plaintext. Raises InvalidInput if it was changed, belongs to another context, or its key is not here."""
+        self._follow()
         header, kid = _split(sealed)
         key = self._keys.get(kid)
         if key is None:
-            raise InvalidInput("sealed with a key that is not here", code="sealing-key-unknown", detail={"kid": kid})
+            raise InvalidInput(
+                f"sealed under key {kid!r}, which the key file does not hold",
+                code="sealing-key-unknown",
+                detail={"kid": kid},
+                remedy=f"Put key {kid!r} back into the key file; `reseal --check` says which keys are still needed.",
+            )
         nonce = sealed[len(header) : len(header) + NONCE_BYTES]
         try:
             return key.decrypt(nonce, sealed[len(header) + NONCE_BYTES :], header + context.encode())
         except InvalidTag:
-            raise _unopened() from None
+            raise InvalidInput(
+                f"the sealed value was changed, or was sealed under another key {kid!r} or context",
+                code="sealed-invalid",
+                detail={"kid": kid},
+            ) from None
 
     def reseal(self, sealed: bytes, *, context: str) -> bytes:
         """The same secret under the active key; `sealed` itself when it is under it already."""
@@ -104,7 +136,20 @@ class Sealer:
 
     def is_stale(self, sealed: bytes) -> bool:
         """Whether the blob is under another key than the active one."""
-        return _split(sealed)[1] != self._active
+        return _split(sealed)[1] != self.active
+
+    def _follow(self) -> None:
+        """Takes over a key file that was written anew. One that cannot be used leaves the keys as they are."""
+        if self._file is None or (version := _file_version(self._file)) == self._version:
+            return
+        self._version = version
+        try:
+            fresh = Sealer.from_file(self._file)
+        except SettingsError as error:
+            _log.error("sealing.key_file_unusable", reason=str(error))
+            return
+        self._keys, self._active = fresh._keys, fresh._active
+        _log.info("sealing.keys_changed", active=self._active, keys=sorted(self._keys))
 
 
 class SealingKey:
@@ -194,12 +239,17 @@ def _recipient(document: Mapping[str, Any]) -> jwk.ECKey:
         raise refusal from None
 
 
+def header_of(kid: str) -> bytes:
+    """What every blob under this key begins with."""
+    return MAGIC + bytes([len(kid.encode())]) + kid.encode()
+
+
 def _split(sealed: bytes) -> tuple[bytes, str]:
     """The authenticated header (with the key's id) of a blob."""
-    start = len(_MAGIC) + 1
-    if len(sealed) < start or not sealed.startswith(_MAGIC):
+    start = len(MAGIC) + 1
+    if len(sealed) < start or not sealed.startswith(MAGIC):
         raise InvalidInput("not a sealed value of a known version", code="sealed-invalid")
-    end = start + sealed[len(_MAGIC)]
+    end = start + sealed[len(MAGIC)]
     if len(sealed) < end + NONCE_BYTES + TAG_BYTES:
         raise InvalidInput("the sealed value is cut short", code="sealed-invalid")
     return bytes(sealed[:end]), sealed[start:end].decode(errors="replace")
@@ -207,6 +257,15 @@ def _split(sealed: bytes) -> tuple[bytes, str]:
 
 def _unopened() -> InvalidInput:
     return InvalidInput("the sealed value was changed, or is for another key or context", code="sealed-invalid")
+
+
+def _file_version(path: Path | str) -> object:
+    """Changes whenever the file is written or replaced; None when there is none."""
+    try:
+        found = Path(path).stat()
+    except OSError:
+        return None
+    return found.st_dev, found.st_ino, found.st_mtime_ns, found.st_size
 
 
 def _read_json(path: Path | str) -> dict[str, Any]:

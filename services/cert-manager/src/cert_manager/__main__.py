@@ -1,4 +1,4 @@
-"""`python -m cert_manager [api consumer relay worker]` runs, `python -m cert_manager migrate` migrates."""
+"""`python -m cert_manager [api consumer relay worker]` runs; `migrate` or `reseal` in their place does only that."""
 
 import sys
 

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from cert_manager.adapters.certificates import SelfSignedIssuer
 from cert_manager.adapters.db.certificates import CertificateReads
 from cert_manager.adapters.db.units import WAKE_CHANNEL, DatabaseUnits
-from cert_manager.adapters.vault import SealedVault, read_receivers
+from cert_manager.adapters.vault import SEALED_COLUMNS, SealedVault, read_receivers
 from cert_manager.application import EnsureCredential, Reconcile, TakeAnswers
 from cert_manager.domain.policy import Limits
 from cert_manager.entrypoints import consumer, http
@@ -16,7 +16,7 @@ from mesh_messaging.consumer import BatchConsumer
 from mesh_messaging.deadletters_http import router as dead_letters
 from mesh_messaging.kafka import KafkaSettings
 from mesh_messaging.relay import Relay
-from mesh_runtime import logs, migrations, startup, telemetry
+from mesh_runtime import logs, migrations, resealing, startup, telemetry
 from mesh_runtime.auth import TokenVerifier
 from mesh_runtime.clock import SystemClock, Uuid7Ids
 from mesh_runtime.db import Database
@@ -34,13 +34,15 @@ DESCRIPTION = (
 )
 
 
-async def run(argv: Sequence[str]) -> None:
-    """Migrates, then runs the named roles until SIGTERM."""
+async def run(argv: Sequence[str]) -> int:
+    """Migrates, then runs the named roles until SIGTERM; `reseal` puts its secrets under the active key."""
     settings = load_settings(CertManagerSettings)
     logs.configure(NAME, settings.log_level)
+    if argv[:1] == ["reseal"]:
+        return await resealing.run(argv[1:], settings, SEALED_COLUMNS)
     if list(argv) == ["migrate"]:
         await migrations.upgrade(settings.database_url, PACKAGE)
-        return
+        return 0
     chosen = parse_roles(argv)
     telemetry.configure(NAME, settings.otlp_endpoint, settings.trace_ratio)
     db = Database(settings.database_url, pool_size_max=settings.database_pool_size_max, application_name=NAME)
@@ -58,6 +60,7 @@ async def run(argv: Sequence[str]) -> None:
     finally:
         await verifier.close()
         await db.close()
+    return 0
 
 
 def _roles(settings: CertManagerSettings, db: Database, verifier: TokenVerifier, health: Health) -> dict[str, Role]:

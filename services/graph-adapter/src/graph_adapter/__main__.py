@@ -1,4 +1,4 @@
-"""`python -m graph_adapter [api consumer relay worker]`, all roles by default; `python -m graph_adapter migrate`."""
+"""`python -m graph_adapter [api consumer relay worker]`, all roles by default; or `migrate`, `reseal`."""
 
 import sys
 

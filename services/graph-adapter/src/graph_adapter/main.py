@@ -20,7 +20,7 @@ from graph_adapter.adapters.graph.auth import Load, MsalTokens
 from graph_adapter.adapters.graph.client import GraphClient
 from graph_adapter.adapters.observer import MeshObserver
 from graph_adapter.adapters.templates import load_catalogue
-from graph_adapter.adapters.vault import SealedVault
+from graph_adapter.adapters.vault import SEALED_COLUMNS, SealedVault
 from graph_adapter.application.reload_templates import TemplateShelf
 from graph_adapter.application.run_operations import RunPorts
 from graph_adapter.domain.credential import Credential, CredentialSecret
@@ -33,7 +33,7 @@ from mesh_messaging.consumer import BatchConsumer
 from mesh_messaging.deadletters_http import router as dead_letters_router
 from mesh_messaging.kafka import KafkaSettings
 from mesh_messaging.relay import Relay
-from mesh_runtime import logs, migrations, startup, telemetry
+from mesh_runtime import logs, migrations, resealing, startup, telemetry
 from mesh_runtime.auth import TokenVerifier
 from mesh_runtime.clock import SystemClock, Uuid7Ids
 from mesh_runtime.db import Database
@@ -174,13 +174,17 @@ def _credentials_of(store: DatabaseStore, vault: SealedVault) -> Load:
     return load
 
 
-async def serve(argv: Sequence[str]) -> None:
-    """Runs the roles named in `argv` (all by default) until stopped; `migrate` only brings the database up to date."""
+async def serve(argv: Sequence[str]) -> int:
+    """Runs the roles named in `argv` (all by default) until stopped; `migrate` only brings the database up to date,
+    `reseal` puts its secrets under the active key.
+    """
     settings = load_settings(GraphAdapterSettings)
     logs.configure(SERVICE, settings.log_level)
+    if argv[:1] == ["reseal"]:
+        return await resealing.run(argv[1:], settings, SEALED_COLUMNS)
     if list(argv) == ["migrate"]:
         await migrations.upgrade(settings.database_url, PACKAGE)
-        return
+        return 0
     names = parse_roles(argv)
     telemetry.configure(SERVICE, settings.otlp_endpoint, settings.trace_ratio)
     parts = build(settings)
@@ -201,6 +205,7 @@ async def serve(argv: Sequence[str]) -> None:
         await parts.graph.close()
         await parts.verifier.close()
         await parts.db.close()
+    return 0
 
 
 def _reload_on_hangup(shelf: TemplateShelf) -> None:

@@ -1,4 +1,4 @@
-"""`python -m pwsh_gateway [api consumer relay worker]`, all roles by default; `python -m pwsh_gateway migrate`."""
+"""`python -m pwsh_gateway [api consumer relay worker]`, all roles by default; or `migrate`, `reseal`."""
 
 from __future__ import annotations
 

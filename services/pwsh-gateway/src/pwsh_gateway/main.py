@@ -16,7 +16,7 @@ from mesh_messaging.consumer import BatchConsumer
 from mesh_messaging.deadletters_http import router as dead_letters_router
 from mesh_messaging.kafka import KafkaSettings
 from mesh_messaging.relay import Relay
-from mesh_runtime import logs, migrations, startup, telemetry
+from mesh_runtime import logs, migrations, resealing, startup, telemetry
 from mesh_runtime.auth import TokenVerifier, Verifier
 from mesh_runtime.clock import SystemClock, Uuid7Ids
 from mesh_runtime.db import Database
@@ -27,7 +27,7 @@ from mesh_runtime.sealing import Sealer, SealingKey
 from mesh_runtime.settings import SettingsError, load_settings
 from pwsh_gateway.adapters import metrics, shipped
 from pwsh_gateway.adapters.announcements import OutboxAnnouncer
-from pwsh_gateway.adapters.db.credentials import Credentials
+from pwsh_gateway.adapters.db.credentials import SEALED_COLUMNS, Credentials
 from pwsh_gateway.adapters.db.operations import Operations
 from pwsh_gateway.adapters.db.sessions import Executions, Sessions
 from pwsh_gateway.adapters.db.settings import CONTROL_CHANNEL, WORK_CHANNEL, PostgresBell, Settings
@@ -256,14 +256,18 @@ async def seed(parts: Parts) -> None:
         await parts.stored_settings.seed_rules(tx, rules, digest, parts.clock.now())
 
 
-async def serve(argv: Sequence[str]) -> None:
-    """Runs the roles named in `argv` (all by default) until stopped; `migrate` only brings the database up to date."""
+async def serve(argv: Sequence[str]) -> int:
+    """Runs the roles named in `argv` (all by default) until stopped; `migrate` only brings the database up to date,
+    `reseal` puts its secrets under the active key.
+    """
     settings = load_settings(GatewaySettings)
     logs.configure(SERVICE, settings.log_level)
+    if argv[:1] == ["reseal"]:
+        return await resealing.run(argv[1:], settings, SEALED_COLUMNS)
     parts = build(settings)
     if list(argv) == ["migrate"]:
         await seed(parts)
-        return
+        return 0
     names = parse_roles(argv)
     telemetry.configure(SERVICE, settings.otlp_endpoint, settings.trace_ratio)
     health = Health({"database": parts.db.ping})
@@ -275,3 +279,4 @@ async def serve(argv: Sequence[str]) -> None:
     finally:
         await parts.verifier.close()
         await parts.db.close()
+    return 0

@@ -6,7 +6,14 @@ from typing import Any
 
 import orjson
 
+from cert_manager.domain.credential import bootstrap_context, credential_context
+from mesh_runtime.resealing import SealedColumn
 from mesh_runtime.sealing import Sealer, SealingKey, seal_for
+
+SEALED_COLUMNS = (
+    SealedColumn("registration", "tenant_id", "bootstrap_sealed", bootstrap_context),
+    SealedColumn("credential", "credential_id", "sealed", credential_context),
+)
 
 
 class SealedVault:
@@ -17,7 +24,7 @@ class SealedVault:
 
     def open_bootstrap(self, jwe: str, tenant_id: str) -> bytes:
         """InvalidInput if it was not sealed for us, for this tenant."""
-        return self._own_key.open(jwe, context=f"bootstrap:{tenant_id}")
+        return self._own_key.open(jwe, context=bootstrap_context(tenant_id))
 
     def seal(self, plaintext: bytes, *, context: str) -> bytes:
         """AES-GCM under our key-encryption key."""

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from cert_manager.domain.credential import Registration
+from cert_manager.domain.credential import Registration, bootstrap_context
 from cert_manager.domain.ports import Unit, Vault
 
 
@@ -28,5 +28,5 @@ class EnsureCredential:
             secret = None
             if request.bootstrap_jwe is not None:
                 opened = self._vault.open_bootstrap(request.bootstrap_jwe, tenant_id)
-                secret = self._vault.seal(opened, context=f"bootstrap:{tenant_id}")
+                secret = self._vault.seal(opened, context=bootstrap_context(tenant_id))
             await unit.save_registration(request.registration, secret)

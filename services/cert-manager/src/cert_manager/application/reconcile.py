@@ -6,12 +6,20 @@ to make for an open transaction: it is made before the step that stores it, whic
 
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
-from uuid import UUID
 
 import orjson
 
 from cert_manager.domain import policy
-from cert_manager.domain.credential import Credential, Kind, Registration, Request, State, Workload
+from cert_manager.domain.credential import (
+    Credential,
+    Kind,
+    Registration,
+    Request,
+    State,
+    Workload,
+    bootstrap_context,
+    credential_context,
+)
 from cert_manager.domain.policy import Limits, Situation, Step, Verdict
 from cert_manager.domain.ports import Issued, Issuer, Outgoing, Unit, Units, Vault
 from mesh_runtime import faults
@@ -97,14 +105,14 @@ class Reconcile:
             not_after=issued.not_after,
             created_at=self._clock.now(),
         )
-        sealed = self._vault.seal(issued.bundle, context=_context(credential.credential_id))
+        sealed = self._vault.seal(issued.bundle, context=credential_context(credential.credential_id))
         await unit.add_credential(credential, sealed=sealed, certificate_der=issued.certificate_der)
 
     async def _deliver_bootstrap(self, unit: Unit, registration: Registration, _verdict: Verdict) -> None:
         stored = await unit.bootstrap_secret(registration.tenant_id)
         if stored is None:
             return
-        secret = self._vault.open(stored, context=f"bootstrap:{registration.tenant_id}")
+        secret = self._vault.open(stored, context=bootstrap_context(registration.tenant_id))
         now = self._clock.now()
         credential = Credential(
             credential_id=self._ids.new(),
@@ -117,7 +125,7 @@ class Reconcile:
             not_after=now.replace(year=now.year + 2, day=min(now.day, 28)),
             created_at=now,
         )
-        context = _context(credential.credential_id)
+        context = credential_context(credential.credential_id)
         bundle = orjson.dumps({"client_secret": secret.decode()})
         await unit.add_credential(credential, sealed=self._vault.seal(bundle, context=context), certificate_der=None)
         sealed = {GRAPH_ADAPTER: self._vault.seal_for(GRAPH_ADAPTER, bundle, context=context)}
@@ -129,7 +137,7 @@ class Reconcile:
 
     async def _deliver(self, unit: Unit, registration: Registration, verdict: Verdict) -> None:
         credential = _of(verdict)
-        context = _context(credential.credential_id)
+        context = credential_context(credential.credential_id)
         bundle = self._vault.open(await unit.secret(credential.credential_id), context=context)
         sealed = {
             receiver: self._vault.seal_for(receiver, bundle, context=context)
@@ -198,7 +206,3 @@ def _of(verdict: Verdict) -> Credential:
     if verdict.credential is None:
         raise ValueError(f"the verdict {verdict.step} names no credential")
     return verdict.credential
-
-
-def _context(credential_id: UUID) -> str:
-    return f"credential:{credential_id}"

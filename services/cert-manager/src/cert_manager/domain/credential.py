@@ -80,3 +80,13 @@ class Credential:
     not_after: datetime
     created_at: datetime
     requests: dict[str, Request] = field(default_factory=dict)
+
+
+def bootstrap_context(tenant_id: str) -> str:
+    """What the seal around a customer's first secret is bound to."""
+    return f"bootstrap:{tenant_id}"
+
+
+def credential_context(credential_id: UUID) -> str:
+    """What every seal around a credential's secret part is bound to."""
+    return f"credential:{credential_id}"

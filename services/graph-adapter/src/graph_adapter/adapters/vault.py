@@ -13,6 +13,7 @@ from pydantic import BaseModel, ValidationError
 from graph_adapter.domain.credential import Credential, CredentialKind, CredentialSecret
 from graph_adapter.wire import CertificateBundle, SecretBundle
 from mesh_runtime.errors import InvalidInput
+from mesh_runtime.resealing import SealedColumn
 from mesh_runtime.sealing import Sealer, SealingKey
 
 Bundle = TypeVar("Bundle", bound=BaseModel)
@@ -49,3 +50,6 @@ def _read(model: type[Bundle], plaintext: bytes) -> Bundle:
         raise InvalidInput(
             "the sealed credential does not hold what its kind promises", code="credential-invalid"
         ) from None
+
+
+SEALED_COLUMNS = (SealedColumn("credential", "credential_id", "sealed", _context),)

@@ -14,6 +14,7 @@ import orjson
 from sqlalchemy import Row, text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from mesh_runtime.resealing import SealedColumn
 from mesh_runtime.sealing import Sealer
 from pwsh_gateway.domain.sessions import Credential, CredentialFacts
 
@@ -101,6 +102,9 @@ class Credentials:
 
 def _context(credential_id: uuid.UUID) -> str:
     return f"credential:{credential_id}"
+
+
+SEALED_COLUMNS = (SealedColumn("credential", "credential_id", "sealed", _context),)
 
 
 def _facts(row: Row[Any]) -> CredentialFacts:
