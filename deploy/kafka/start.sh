@@ -1,7 +1,7 @@
 #!/bin/sh
 # Starts one node. The first start formats its folder and makes the user `admin`, who makes everything else.
 #   KAFKA_CONFIG           the server's properties
-#   KAFKA_CLUSTER_ID       any 16 bytes in base64url; the same on every node
+#   CLUSTER_ID_FILE        16 bytes in base64url; the same on every node
 #   ADMIN_PASSWORD_FILE    the password of `admin` for the first start
 set -eu
 
@@ -15,7 +15,7 @@ if [ ! -e "$data/meta.properties" ]; then
     arguments=$(mktemp)
     trap 'rm -f "$arguments"' EXIT
     printf 'SCRAM-SHA-512=[name=admin,password=%s]\n' "$(cat "$ADMIN_PASSWORD_FILE")" >"$arguments"
-    "$bin/kafka-storage.sh" format --ignore-formatted --cluster-id "$KAFKA_CLUSTER_ID" --config "$config" \
+    "$bin/kafka-storage.sh" format --ignore-formatted --cluster-id "$(cat "$CLUSTER_ID_FILE")" --config "$config" \
         --add-scram "@$arguments"
     rm -f "$arguments"
     trap - EXIT

@@ -26,7 +26,6 @@ from ucmesh_embedded.processes import Child, Command, spawn
 DEPLOY = ROOT / "deploy"
 TOPICS = DEPLOY / "kafka" / "topics.yaml"
 ADMIN = "admin"
-CLUSTER_ID = "bWVzaC1zZWN1cmVkLWJyMQ"
 PROGRAMS = {"kafka-storage.sh": "kafka.tools.StorageTool", "kafka-server-start.sh": "kafka.Kafka"}
 
 
@@ -36,6 +35,8 @@ class SecuredBroker:
 
     folder: Path
     port: int
+    internal_port: int
+    """Where the node talks to itself: who comes with its certificate may do everything."""
     child: Child
 
     @property
@@ -83,7 +84,8 @@ def secured_broker() -> Iterator[SecuredBroker]:
         make = [sys.executable, DEPLOY / "make_secrets.py", folder / "secrets", "--host", "127.0.0.1"]
         subprocess.run(make, check=True, capture_output=True, timeout=120)
         port = free_port()
-        broker = SecuredBroker(folder, port, spawn(_command(folder, port)))
+        internal = free_port(frozenset({port}))
+        broker = SecuredBroker(folder, port, internal, spawn(_command(folder, port, internal)))
         try:
             in_thread(eventually(lambda: _lets_admin_in(broker), seconds=30, what="the broker", every_seconds=0.2))
             yield broker
@@ -104,7 +106,7 @@ async def _lets_admin_in(broker: SecuredBroker) -> bool:
     return True
 
 
-def _command(folder: Path, port: int) -> Command:
+def _command(folder: Path, port: int, internal: int) -> Command:
     programs = folder / "bin"
     programs.mkdir()
     jars.classpath(cache())
@@ -115,16 +117,15 @@ def _command(folder: Path, port: int) -> Command:
     environment = {
         "PATH": os.environ["PATH"],
         "KAFKA_BIN": str(programs),
-        "KAFKA_CONFIG": str(_write_properties(folder, port)),
-        "KAFKA_CLUSTER_ID": CLUSTER_ID,
+        "KAFKA_CONFIG": str(_write_properties(folder, port, internal)),
+        "CLUSTER_ID_FILE": str(folder / "secrets" / "kafka_cluster_id"),
         "ADMIN_PASSWORD_FILE": str(folder / "secrets" / "kafka-users" / ADMIN),
     }
     return Command([DEPLOY / "kafka" / "start.sh"], log=folder / "kafka.log", env=environment, cwd=folder)
 
 
-def _write_properties(folder: Path, port: int) -> Path:
-    controller = free_port(frozenset({port}))
-    internal = free_port(frozenset({port, controller}))
+def _write_properties(folder: Path, port: int, internal: int) -> Path:
+    controller = free_port(frozenset({port, internal}))
     secrets = folder / "secrets"
     here: Mapping[str, str] = {
         "controller.quorum.voters": f"1@localhost:{controller}",

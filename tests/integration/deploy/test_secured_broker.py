@@ -221,6 +221,19 @@ async def test_nobody_comes_in_another_way(broker: SecuredBroker, wrong: dict[st
             pytest.fail("the broker let us in")
 
 
+async def test_the_node_alone_comes_in_by_its_certificate(broker: SecuredBroker) -> None:
+    pair = broker.ca_file.with_name("kafka_server_pem")
+    node = KafkaSettings(
+        f"localhost:{broker.internal_port}", security_protocol="SSL", ca_file=broker.ca_file, cert_file=pair,
+        key_file=pair,
+    )  # fmt: skip
+    async with Cluster(node) as cluster:
+        assert (await cluster.read()).rights
+    with pytest.raises(Unavailable):
+        async with asyncio.timeout(60), Cluster(replace(node, cert_file=None, key_file=None)):
+            pytest.fail("the broker let us in")
+
+
 async def test_a_changed_password_replaces_the_former_one(broker: SecuredBroker) -> None:
     fresh = uuid.uuid4().hex
     async with Cluster(broker.client(ADMIN)) as cluster:
