@@ -15,7 +15,7 @@ BUSINESS = re.compile(
     r"licen[cs]e|joiner|leaver|employee|mailbox|\bupn\b|phone_?number|teams|exchange|pwsh|certificate_", re.I
 )
 COMMITS_HERE = {"libs/mesh-runtime/src/mesh_runtime/migrations.py"}
-OFFSETS = re.compile(r"\bconsumer\.commit\(")
+OFFSETS = re.compile(r"\b_?consumer\.commit\(")
 
 
 def modules() -> Iterator[Path]:

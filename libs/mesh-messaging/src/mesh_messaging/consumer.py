@@ -18,6 +18,7 @@ from aiokafka.errors import IllegalStateError, KafkaError
 
 from mesh_messaging import metrics
 from mesh_messaging.batch import Batches
+from mesh_messaging.inbox import KEEP
 from mesh_messaging.kafka import KafkaSettings, make_consumer
 from mesh_messaging.ladder import RetryLadder
 from mesh_messaging.ladder_timer import LadderTimer
@@ -67,7 +68,7 @@ class BatchConsumer:
         batch_size_max: int = 1_000,
         retry: RetryLadder | None = None,
         clock: Clock | None = None,
-        inbox_keep: timedelta = timedelta(days=30),
+        inbox_keep: timedelta = KEEP,
     ) -> None:
         # A misspelt name would wait for messages that never come: it ends the start instead.
         for topic in topics:

@@ -6,12 +6,15 @@ letter".
 """
 
 from collections.abc import Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from mesh_messaging.event import CloudEvent
+
+KEEP = timedelta(days=30)
+"""How long an event is remembered; longer than any topic keeps it, or a replay could handle it twice."""
 
 # Sorted, so that two members handling the same events after a rebalance wait for each other instead of deadlocking.
 _ADMIT = text("""

@@ -77,7 +77,7 @@ class KafkaSettings:
 def make_producer(settings: KafkaSettings) -> AIOKafkaProducer:
     """A producer, not started: acks=all, idempotent, bounded batches. Call it inside a running event loop."""
     return AIOKafkaProducer(
-        **_common(settings),
+        **client_options(settings),
         acks="all",
         enable_idempotence=True,
         linger_ms=0,
@@ -94,7 +94,7 @@ def make_consumer(
 ) -> AIOKafkaConsumer:
     """A subscribed consumer, not started: offsets are committed by hand, a new group begins at the earliest record."""
     consumer = AIOKafkaConsumer(
-        **_common(settings),
+        **client_options(settings),
         group_id=group,
         group_instance_id=settings.instance,
         enable_auto_commit=False,
@@ -113,7 +113,7 @@ def make_consumer(
 
 def make_client(settings: KafkaSettings) -> AIOKafkaClient:
     """A client for single requests to the brokers, not started."""
-    return AIOKafkaClient(**_common(settings), request_timeout_ms=REQUEST_TIMEOUT_MS)
+    return AIOKafkaClient(**client_options(settings), request_timeout_ms=REQUEST_TIMEOUT_MS)
 
 
 async def wait_until_ready(settings: KafkaSettings, topics: Sequence[str], seconds: float) -> None:
@@ -136,7 +136,7 @@ async def wait_until_ready(settings: KafkaSettings, topics: Sequence[str], secon
 
 
 async def _topics_without_leader(settings: KafkaSettings, topics: Sequence[str]) -> list[str]:
-    admin = AIOKafkaAdminClient(**_common(settings), request_timeout_ms=2_000)
+    admin = AIOKafkaAdminClient(**client_options(settings), request_timeout_ms=2_000)
     try:
         await admin.start()
         if not topics:
@@ -153,7 +153,8 @@ async def _topics_without_leader(settings: KafkaSettings, topics: Sequence[str])
     return [name for name in topics if name not in ready]
 
 
-def _common(settings: KafkaSettings) -> dict[str, Any]:
+def client_options(settings: KafkaSettings) -> dict[str, Any]:
+    """What every client of these brokers is told, whatever it does there."""
     options: dict[str, Any] = {
         "bootstrap_servers": settings.bootstrap,
         "client_id": settings.client_id,

@@ -1,4 +1,4 @@
-"""`python -m cert_manager [api consumer relay worker]` runs; `migrate` or `reseal` in their place does only that."""
+"""`python -m cert_manager [api consumer relay worker]`, all roles by default; or `migrate`, `reseal`, `replay`."""
 
 import sys
 

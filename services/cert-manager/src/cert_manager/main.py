@@ -12,6 +12,7 @@ from cert_manager.entrypoints import consumer, http
 from cert_manager.entrypoints.workers import ReconcileWorker
 from cert_manager.settings import CertManagerSettings
 from cert_manager.wire import Messages
+from mesh_messaging import replay
 from mesh_messaging.consumer import BatchConsumer
 from mesh_messaging.deadletters_http import router as dead_letters
 from mesh_messaging.kafka import KafkaSettings
@@ -40,6 +41,9 @@ async def run(argv: Sequence[str]) -> int:
     logs.configure(NAME, settings.log_level)
     if argv[:1] == ["reseal"]:
         return await resealing.run(argv[1:], settings, SEALED_COLUMNS)
+    if argv[:1] == ["replay"]:
+        kafka = KafkaSettings.from_service(settings, NAME)
+        return await replay.run(argv[1:], kafka, group=NAME, topics=consumer.TOPICS)
     if list(argv) == ["migrate"]:
         await migrations.upgrade(settings.database_url, PACKAGE)
         return 0

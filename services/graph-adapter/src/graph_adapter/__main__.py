@@ -1,4 +1,4 @@
-"""`python -m graph_adapter [api consumer relay worker]`, all roles by default; or `migrate`, `reseal`."""
+"""`python -m graph_adapter [api consumer relay worker]`, all roles by default; or `migrate`, `reseal`, `replay`."""
 
 import sys
 

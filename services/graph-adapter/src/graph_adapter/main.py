@@ -29,6 +29,7 @@ from graph_adapter.domain.progress import Pauses
 from graph_adapter.entrypoints import consumer, http
 from graph_adapter.entrypoints.workers import OperationWorker, Rhythm
 from graph_adapter.settings import GraphAdapterSettings
+from mesh_messaging import replay
 from mesh_messaging.consumer import BatchConsumer
 from mesh_messaging.deadletters_http import router as dead_letters_router
 from mesh_messaging.kafka import KafkaSettings
@@ -182,6 +183,9 @@ async def serve(argv: Sequence[str]) -> int:
     logs.configure(SERVICE, settings.log_level)
     if argv[:1] == ["reseal"]:
         return await resealing.run(argv[1:], settings, SEALED_COLUMNS)
+    if argv[:1] == ["replay"]:
+        kafka = KafkaSettings.from_service(settings, SERVICE)
+        return await replay.run(argv[1:], kafka, group=wire.CONSUMER, topics=consumer.TOPICS)
     if list(argv) == ["migrate"]:
         await migrations.upgrade(settings.database_url, PACKAGE)
         return 0

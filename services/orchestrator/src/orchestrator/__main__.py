@@ -1,4 +1,4 @@
-"""`python -m orchestrator [api consumer relay worker]` runs; `python -m orchestrator migrate` only migrates."""
+"""`python -m orchestrator [api consumer relay worker]` runs; or `migrate`, `replay`."""
 
 import sys
 

@@ -13,6 +13,7 @@ from uuid import uuid4
 
 from fastapi import FastAPI
 
+from mesh_messaging import replay
 from mesh_messaging.consumer import BatchConsumer
 from mesh_messaging.deadletters_http import router as dead_letters_router
 from mesh_messaging.kafka import KafkaSettings
@@ -136,13 +137,16 @@ def make_app(parts: Parts, db: Database, verifier: Verifier, health: Health, sea
     return app
 
 
-async def run(argv: Sequence[str]) -> None:
+async def run(argv: Sequence[str]) -> int:
     """Migrates, then runs the named roles (all by default) until SIGTERM; `migrate` only migrates."""
     settings = load_settings(OrchestratorSettings)
     logs.configure(NAME, settings.log_level)
+    if argv[:1] == ["replay"]:
+        kafka = KafkaSettings.from_service(settings, NAME)
+        return await replay.run(argv[1:], kafka, group=consumer.NAME, topics=consumer.TOPICS)
     if list(argv) == ["migrate"]:
         await migrations.upgrade(settings.database_url, PACKAGE)
-        return
+        return 0
     chosen = parse_roles(argv)
     telemetry.configure(NAME, settings.otlp_endpoint, settings.trace_ratio)
     db = Database(settings.database_url, pool_size_max=settings.database_pool_size_max, application_name=NAME)
@@ -160,6 +164,7 @@ async def run(argv: Sequence[str]) -> None:
     finally:
         await verifier.close()
         await db.close()
+    return 0
 
 
 def _roles(settings: OrchestratorSettings, db: Database, verifier: Verifier, health: Health) -> dict[str, Role]:

@@ -1,4 +1,4 @@
-"""`python -m pwsh_gateway [api consumer relay worker]`, all roles by default; or `migrate`, `reseal`."""
+"""`python -m pwsh_gateway [api consumer relay worker]`, all roles by default; or `migrate`, `reseal`, `replay`."""
 
 from __future__ import annotations
 

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 from fastapi import FastAPI
 
+from mesh_messaging import replay
 from mesh_messaging.consumer import BatchConsumer
 from mesh_messaging.deadletters_http import router as dead_letters_router
 from mesh_messaging.kafka import KafkaSettings
@@ -264,6 +265,9 @@ async def serve(argv: Sequence[str]) -> int:
     logs.configure(SERVICE, settings.log_level)
     if argv[:1] == ["reseal"]:
         return await resealing.run(argv[1:], settings, SEALED_COLUMNS)
+    if argv[:1] == ["replay"]:
+        kafka = KafkaSettings.from_service(settings, SERVICE)
+        return await replay.run(argv[1:], kafka, group=consumer.CONSUMER, topics=consumer.TOPICS)
     parts = build(settings)
     if list(argv) == ["migrate"]:
         await seed(parts)
