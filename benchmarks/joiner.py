@@ -30,14 +30,13 @@ from joining.report import Results
 from joining.rival_worker import Task
 from joining.service_metrics import ServiceMetrics
 from joining.sql_profile import SqlProfile, SqlSampler
-from joining.stand import Stand, admin_token, options, postgres_of, standing
+from joining.stand import Stand, admin_token, count_statements, options, standing
 from reporting import program
 from reporting.figures import console
 from rich.console import Console
 
 from mesh_messaging.topics import load
 from ucmesh_embedded import topology
-from ucmesh_embedded.stack import Stack
 from ucmesh_embedded.topology import Options
 
 FLOOR_STAYS = ("postgres", "kafka", "simulator")
@@ -55,7 +54,7 @@ class Bench:
     async def run(self) -> Results:
         """Everything is ended again whatever happens."""
         if self._settings.profile:
-            await self._count_statements()
+            await count_statements(self._home, self._options(), self._event)
         async with standing(self._home, self._options(), self._event) as stand:
             with self._console.status("joiners go through the mesh"):
                 mesh, profiles, sql = await stand.unless_a_part_dies(self._mesh(stand))
@@ -143,18 +142,6 @@ class Bench:
                 client_secret=Path(endpoints.client_secret_file).read_text().strip(),
             ),
         )
-
-    async def _count_statements(self) -> None:
-        """Have PostgreSQL count statements; the server must start with it."""
-        stack = Stack(self._home, self._options(), self._event)
-        await stack.start(["postgres"])
-        try:
-            connection = await asyncpg.connect(postgres_of(stack).url())
-            await connection.execute("ALTER SYSTEM SET shared_preload_libraries = 'pg_stat_statements'")
-            await connection.execute("CREATE EXTENSION pg_stat_statements")
-            await connection.close()
-        finally:
-            await stack.stop()
 
     def _options(self) -> Options:
         settings = self._settings

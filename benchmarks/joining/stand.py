@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
+import asyncpg
 import httpx
 
 from joining import office
@@ -104,4 +105,17 @@ async def standing(home: Path, made: Options, on_event: Event = silent) -> Async
         yield Stand(stack, endpoints, Api(profile), Mesh(Api(profile), over), over)
     finally:
         over.set()
+        await stack.stop()
+
+
+async def count_statements(home: Path, made: Options, on_event: Event = silent) -> None:
+    """Have PostgreSQL count statements from its next start on."""
+    stack = Stack(home, made, on_event)
+    await stack.start(["postgres"])
+    try:
+        connection = await asyncpg.connect(postgres_of(stack).url())
+        await connection.execute("ALTER SYSTEM SET shared_preload_libraries = 'pg_stat_statements'")
+        await connection.execute("CREATE EXTENSION pg_stat_statements")
+        await connection.close()
+    finally:
         await stack.stop()
