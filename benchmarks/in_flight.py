@@ -65,6 +65,7 @@ async def measure(home: Path, given: Any) -> list[Row]:
         adapter = StandIn(KafkaSettings(stand.endpoints.kafka, client_id="stand-in"))
         answering = asyncio.create_task(adapter.run())
         try:
+            await adapter.ready.wait()
             load = program.OtherLoad()
             sizes = await stand.unless_a_part_dies(_grow(stand, adapter, given))
             return [*_rows(sizes), Row("plans in flight, other load", load.share(), "share of the machine")]

@@ -5,23 +5,27 @@
 PostgreSQL commits synchronously to disk. Every figure is events per second; a ratio compares two figures of this run:
 
     relay     an outbox of N events is sent and emptied        / the same records through a bare producer
+    relays    the same outbox by four relays at once; a key's events must arrive in the order they were appended
     flow      events are appended (1,000 a transaction) while the relay runs, until all have left
     consumer  N records to committed rows of a handler, inbox included   / a bare consumer that only commits offsets
 """
 
 import argparse
 import asyncio
-import tempfile
+import sys
 import time
 import uuid
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
 import orjson
 import uvloop
-from aiokafka import AIOKafkaConsumer
+from aiokafka import AIOKafkaConsumer, ConsumerRecord
+from reporting import program
+from reporting.figures import Report, Row, at_least
+from reporting.program import OtherLoad
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -40,9 +44,10 @@ from ucmesh_embedded.kafka import KafkaSettings as BrokerSettings
 from ucmesh_embedded.places import Places
 from ucmesh_embedded.postgres import PostgresServer, PostgresSettings
 
-ROOT = Path(__file__).resolve().parents[1]
 TYPE = "ucmesh.bench.thing.v1.did"
-TOPICS = {"bare": "ucmesh.bench-bare.v1", "relay": "ucmesh.bench-relay.v1", "flow": "ucmesh.bench-flow.v1"}
+TOPICS = {name: f"ucmesh.bench-{name}.v1" for name in ("warm", "bare", "relay", "several", "flow")}
+RELAYS = 4
+RELAY_GOAL = 15_000.0
 APPEND_SIZE = 1_000
 SEND_SIZE = 2_000
 
@@ -69,7 +74,7 @@ def make_messages(count: int, data_bytes: int, keys: int) -> list[tuple[str, Clo
     ]
 
 
-async def bare_producer(bench: Bench) -> float:
+async def bare_producer(bench: Bench, topic: str) -> float:
     """The same records, same settings, `send` per record and one await per SEND_SIZE."""
     producer = make_producer(bench.kafka)
     await producer.start()
@@ -77,7 +82,7 @@ async def bare_producer(bench: Bench) -> float:
     started = time.perf_counter()
     for place in range(0, len(records), SEND_SIZE):
         part = records[place : place + SEND_SIZE]
-        sent = [await producer.send(TOPICS["bare"], value, key=key, headers=headers) for key, headers, value in part]
+        sent = [await producer.send(topic, value, key=key, headers=headers) for key, headers, value in part]
         await asyncio.gather(*sent)
     rate = len(records) / (time.perf_counter() - started)
     await producer.stop()
@@ -119,24 +124,10 @@ async def flow(bench: Bench) -> float:
 
 
 async def bare_consumer(bench: Bench) -> float:
-    group = f"bare-{uuid.uuid4().hex}"
-    consumer = AIOKafkaConsumer(
-        TOPICS["bare"],
-        bootstrap_servers=bench.kafka.bootstrap,
-        group_id=group,
-        enable_auto_commit=False,
-        auto_offset_reset="earliest",
-    )
-    await consumer.start()
-    read = 0
     started = time.perf_counter()
-    while read < len(bench.messages):
-        for records in (await consumer.getmany(timeout_ms=500, max_records=1_000)).values():
-            read += len(records)
-        await consumer.commit()
-    rate = read / (time.perf_counter() - started)
-    await consumer.stop()
-    return rate
+    async for _ in _read(bench, TOPICS["bare"]):
+        pass
+    return len(bench.messages) / (time.perf_counter() - started)
 
 
 async def consumer(bench: Bench) -> float:
@@ -181,57 +172,108 @@ async def _until(condition: Callable[[], Awaitable[bool]]) -> None:
         await asyncio.sleep(0.005)
 
 
-async def measure(bench: Bench) -> None:
+async def several_relays(bench: Bench) -> tuple[float, int]:
+    """Events a second of RELAYS at once, and how many events came after a later one of their key."""
+    await fill(bench, TOPICS["several"])
+    stop = asyncio.Event()
+    started = time.perf_counter()
+    running = [asyncio.create_task(Relay(bench.db, bench.kafka.make_producer).run(stop)) for _ in range(RELAYS)]
+    await _until(lambda: _empty(bench))
+    rate = len(bench.messages) / (time.perf_counter() - started)
+    stop.set()
+    await asyncio.gather(*running)
+    return rate, await _out_of_order(bench)
+
+
+async def _out_of_order(bench: Bench) -> int:
+    places = {event.id: place for place, (_, event) in enumerate(bench.messages)}
+    latest: dict[bytes, int] = {}
+    late = 0
+    async for records in _read(bench, TOPICS["several"]):
+        for record in records:
+            place = places[dict(record.headers)["ce_id"].decode()]
+            late += place < latest.get(record.key, -1)
+            latest[record.key] = max(place, latest.get(record.key, -1))
+    return late
+
+
+async def _read(bench: Bench, topic: str) -> AsyncIterator[Sequence[ConsumerRecord]]:
+    """All records of the topic, with a commit after each portion."""
+    consumer = AIOKafkaConsumer(
+        topic,
+        bootstrap_servers=bench.kafka.bootstrap,
+        group_id=f"bare-{uuid.uuid4().hex}",
+        enable_auto_commit=False,
+        auto_offset_reset="earliest",
+    )
+    await consumer.start()
+    read = 0
+    while read < len(bench.messages):
+        for records in (await consumer.getmany(timeout_ms=500, max_records=1_000)).values():
+            read += len(records)
+            yield records
+        await consumer.commit()
+    await consumer.stop()
+
+
+async def measure(bench: Bench) -> list[Row]:
     async with bench.db.transaction() as tx:
         await create_tables(tx)
         await tx.execute(text("CREATE TABLE effect (id text, subject text)"))
     async with Cluster(bench.kafka) as cluster:
         await cluster.create_topics([Topic(name, 12) for name in TOPICS.values()])
     await wait_until_ready(bench.kafka, list(TOPICS.values()), 20)
-    baseline = await bare_producer(bench)
-    print(f"bare producer            {baseline:10,.0f} events/s")
+    await bare_producer(bench, TOPICS["warm"])
+    load = OtherLoad()
+    produced = await bare_producer(bench, TOPICS["bare"])
     relayed = await relay(bench)
-    print(f"relay                    {relayed:10,.0f} events/s   {relayed / baseline:5.2f} x bare producer")
+    together, late = await several_relays(bench)
     flowed = await flow(bench)
-    print(f"append + relay together  {flowed:10,.0f} events/s   {flowed / baseline:5.2f} x bare producer")
     read = await bare_consumer(bench)
-    print(f"bare consumer            {read:10,.0f} events/s")
     handled = await consumer(bench)
-    print(f"consumer with inbox      {handled:10,.0f} events/s   {handled / read:5.2f} x bare consumer")
+    return [
+        Row("bare producer", produced, "events/s"),
+        at_least("outbox relay, synchronous commit", relayed, "events/s", RELAY_GOAL),
+        Row("outbox relay / bare producer", relayed / produced, "x events/s"),
+        Row(f"{RELAYS} outbox relays", together, "events/s"),
+        Row(f"{RELAYS} outbox relays, events out of their key's order", late, "events", "0", late == 0),
+        Row("append and relay together", flowed, "events/s"),
+        Row("bare consumer", read, "events/s"),
+        Row("consumer with inbox", handled, "events/s"),
+        Row("consumer with inbox / bare consumer", handled / read, "x events/s"),
+        Row("messaging, other load", load.share(), "share of the machine"),
+    ]
 
 
-def _enterable(name: str) -> Path:
-    """PostgreSQL run by root drops to a user that must get in."""
-    folder = Path(name)
-    folder.chmod(0o755)
-    return folder
-
-
-async def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--events", type=int, default=60_000)
-    parser.add_argument("--bytes", type=int, default=500)
-    parser.add_argument("--keys", type=int, default=1_000)
-    options = parser.parse_args()
+async def run(folder: Path, given: argparse.Namespace) -> list[Row]:
     logs.configure("bench", "WARNING")
-    with tempfile.TemporaryDirectory(prefix="ucmesh-bench-") as name:
-        folder = _enterable(name)
-        cache = Places.of(ROOT / ".ucmesh").cache
-        server = PostgresServer(PostgresSettings(folder / "postgres", cache, folder / "postgres.log"))
-        broker = KafkaBroker(BrokerSettings(folder / "kafka", cache, folder / "kafka.log"))
-        await asyncio.gather(server.start(), broker.start())
-        try:
-            bench = Bench(
-                Database(server.url()),
-                KafkaSettings(broker.bootstrap),
-                make_messages(options.events, options.bytes, options.keys),
-            )
-            await measure(bench)
-            await bench.db.close()
-        finally:
-            server.kill()
-            broker.kill()
+    cache = Places.from_environment().cache
+    server = PostgresServer(PostgresSettings(folder / "postgres", cache, folder / "postgres.log"))
+    broker = KafkaBroker(BrokerSettings(folder / "kafka", cache, folder / "kafka.log"))
+    await asyncio.gather(server.start(), broker.start())
+    try:
+        bench = Bench(
+            Database(server.url()),
+            KafkaSettings(broker.bootstrap),
+            make_messages(given.events, given.bytes, given.keys),
+        )
+        rows = await measure(bench)
+        await bench.db.close()
+        return rows
+    finally:
+        server.kill()
+        broker.kill()
+
+
+def main(argv: Sequence[str]) -> None:
+    sizes = {"events": (60_000, 2_000), "bytes": (500, 500), "keys": (1_000, 100)}
+    texts = {"events": "of each measurement", "bytes": "of an event's data", "keys": "of all events"}
+    given = program.arguments(__doc__, argv, sizes, texts)
+    with program.folder() as folder:
+        rows = program.run(run(folder, given), uvloop.run)
+    settings = {"events": given.events, "bytes": given.bytes, "keys": given.keys}
+    Report("messaging", "Messages out through the outbox and in through the inbox", rows, settings).publish(given.json)
 
 
 if __name__ == "__main__":
-    uvloop.run(main())
+    main(sys.argv[1:])

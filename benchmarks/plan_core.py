@@ -20,15 +20,16 @@ import json
 import random
 import resource
 import statistics
-import tempfile
+import sys
 import time
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from uuid import UUID
 
 import uvloop
 from planning.stand_ins import OBSERVE, TENANT, Rules, answer, plan_of
+from reporting import program
+from reporting.figures import Report, Row
 from sqlalchemy import text
 
 from mesh_messaging.testing import drain_outbox
@@ -48,7 +49,6 @@ from orchestrator.domain.ports import PlanningRequest, StartPlan
 from ucmesh_embedded.places import Places
 from ucmesh_embedded.postgres import PostgresServer, PostgresSettings
 
-ROOT = Path(__file__).resolve().parents[1]
 START_SIZE = 500
 SINGLE_COUNT = 200
 
@@ -169,7 +169,7 @@ async def measure(few: Side, many: Side, batch: int) -> None:
                 runs.remove((side, run))
             else:
                 side.batches.append(done)
-    for small, large in zip(few.kept, many.kept, strict=True):
+    for small, large in zip(few.kept, many.kept, strict=False):
         few.singles.append(await few.bench.take([small]))
         many.singles.append(await many.bench.take([large]))
     for side in (few, many):
@@ -192,7 +192,7 @@ async def _in_flight(bench: Bench, count: int, batch: int) -> list[Reply]:
             for part in range(0, len(ready), batch):
                 await bench.take(ready[part : part + batch])
                 await bench.collect()
-        left = random.sample(plan_ids, max(SINGLE_COUNT * len(plan_ids) // count, 1))
+        left = random.sample(plan_ids, min(max(SINGLE_COUNT * len(plan_ids) // count, 1), len(plan_ids)))
         kept += [bench.pending[plan_id][0] for plan_id in left]
         bench.pending.clear()
     return kept
@@ -200,13 +200,13 @@ async def _in_flight(bench: Bench, count: int, batch: int) -> list[Reply]:
 
 async def measure_both(wanted: argparse.Namespace) -> tuple[Side, Side]:
     """Few and many on one server, each in a database of its own."""
-    cache = Places.of(ROOT / ".ucmesh").cache
+    cache = Places.from_environment().cache
     server = PostgresServer(PostgresSettings(wanted.folder / "postgres", cache, wanted.folder / "postgres.log"))
     await server.start()
     try:
         few, many = [
-            await prepare(await server.ensure_database(f"bench_{count}", "bench"), count, wanted.measured, wanted.batch)
-            for count in (wanted.few, wanted.many)
+            await prepare(await server.ensure_database(f"bench_{name}", "bench"), count, wanted.measured, wanted.batch)
+            for name, count in (("few", wanted.few), ("many", wanted.many))
         ]
         await measure(few, many, wanted.batch)
         return few, many
@@ -214,24 +214,40 @@ async def measure_both(wanted: argparse.Namespace) -> tuple[Side, Side]:
         server.kill()
 
 
-async def main(folder: Path) -> None:
-    parser = argparse.ArgumentParser(description=__doc__.split("\n", maxsplit=1)[0])
-    for name, default in (("measured", 1000), ("batch", 500), ("few", 1000), ("many", 10_000)):
-        parser.add_argument(f"--{name}", type=int, default=default)
-    wanted = parser.parse_args()
-    wanted.folder = folder
+def rows(core: float, few: Side, many: Side) -> list[Row]:
+    found = [Row("plan core in memory", core, "transitions/s")]
+    for word, each in (("few", few), ("many", many)):
+        name = f"plan core, {word} ({each.in_flight:,}) in flight"
+        found += [
+            Row(name, each.rate(), "transitions/s"),
+            Row(f"{name}, CPU", each.cpu_us(), "us/transition"),
+            Row(f"{name}, one reply alone", each.single_ms(), "ms"),
+            Row(f"{name}, largest memory", each.memory_mib, "MiB"),
+        ]
+    return [
+        *found,
+        Row("plan core, many / few in flight", many.rate() / few.rate(), "x transitions/s"),
+        Row("plan core, many / few in flight, one reply alone", many.single_ms() / few.single_ms(), "x ms"),
+    ]
+
+
+def main(argv: Sequence[str]) -> None:
+    sizes = {"measured": (1_000, 20), "batch": (500, 50), "few": (1_000, 20), "many": (10_000, 1_000)}
+    texts = {
+        "measured": "plans that go to their ends",
+        "batch": "replies in a transaction",
+        "few": "plans in flight in one database",
+        "many": "plans in flight in the other",
+    }
+    given = program.arguments(__doc__, argv, sizes, texts)
     logs.configure("bench", "ERROR")
-    print(f"core     {core_rate(300):10,.0f} transitions/s, in memory")
-    few, many = await measure_both(wanted)
-    for each in (few, many):
-        print(
-            f"{each.in_flight:7,} in flight: batch {each.rate():8,.0f} transitions/s, "
-            f"CPU {each.cpu_us():4.0f} us each   single {each.single_ms():6.2f} ms   memory {each.memory_mib:4.0f} MiB"
-        )
-    print(f"ratio    batch {many.rate() / few.rate():.2f}   single {many.single_ms() / few.single_ms():.2f}")
+    core = core_rate(20 if given.quick else 300)
+    with program.folder() as home:
+        given.folder = home
+        few, many = program.run(measure_both(given), uvloop.run)
+    settings = {"measured": given.measured, "batch": given.batch}
+    Report("plan_core", "Transitions of plans", rows(core, few, many), settings).publish(given.json)
 
 
 if __name__ == "__main__":
-    with tempfile.TemporaryDirectory(prefix="ucmesh-bench-") as made:
-        Path(made).chmod(0o755)
-        uvloop.run(main(Path(made)))
+    main(sys.argv[1:])

@@ -53,13 +53,14 @@ def read_arguments(argv: Sequence[str], about: str) -> tuple[Settings, argparse.
         "rival-at-once": "workflows under way in one DBOS process",
     }
     parser = program.parser(about, sizes, texts)
-    parser.add_argument("--rival-processes", type=int, nargs="*", default=[1, 2], help="none: the mesh alone")
-    parser.add_argument(
-        "--rival-requests", choices=REQUESTS, default="both", help="same: those of the mesh; one: one a step"
-    )
+    parser.add_argument("--rival-processes", type=int, nargs="*", help="1 2; none: the mesh alone")
+    parser.add_argument("--rival-requests", choices=REQUESTS, help="both; same: those of the mesh; one: one a step")
     parser.add_argument("--trace-ratio", type=float, default=TRACE_RATIO)
     parser.add_argument("--profile", type=Path, help="sample the services, count SQL statements; keep the stacks here")
     given = program.sized(parser.parse_args(argv), sizes)
+    if given.rival_processes is None:
+        given.rival_processes = [1] if given.quick else [1, 2]
+    given.rival_requests = given.rival_requests or ("same" if given.quick else "both")
     settings = Settings(
         joiners=given.joiners,
         warm_up=given.warm_up,

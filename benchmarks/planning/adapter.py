@@ -41,21 +41,17 @@ class StandIn:
     held: int = 0
     answered: int = 0
     succeeded: int = 0
+    ready: asyncio.Event = field(default_factory=asyncio.Event)
     users: dict[str, dict[str, Any]] = field(default_factory=dict)
 
     async def run(self) -> None:
-        """Until it is cancelled."""
-        consumer = AIOKafkaConsumer(
-            COMMANDS,
-            PLANS,
-            bootstrap_servers=self.kafka.bootstrap,
-            group_id="stand-in",
-            auto_offset_reset="latest",
-            enable_auto_commit=False,
-        )
+        """Until it is cancelled. `ready` is set once nothing that is sent from then on can be missed."""
+        consumer = AIOKafkaConsumer(COMMANDS, PLANS, bootstrap_servers=self.kafka.bootstrap, auto_offset_reset="latest")
         producer = make_producer(self.kafka)
         await asyncio.gather(consumer.start(), producer.start())
         try:
+            await consumer.seek_to_end()
+            self.ready.set()
             while True:
                 polled = await consumer.getmany(timeout_ms=200, max_records=RECORDS_MAX)
                 sent = []

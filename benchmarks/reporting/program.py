@@ -9,7 +9,7 @@ import os
 import sys
 import tempfile
 import time
-from collections.abc import Coroutine, Iterator, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
@@ -61,10 +61,12 @@ def folder() -> Iterator[Path]:
         yield home
 
 
-def run(work: Coroutine[Any, Any, T]) -> T:
-    """The work's result; a stack that could not run ends the program with its remedy."""
+def run(work: Coroutine[Any, Any, T], runner: Callable[..., T] = asyncio.run) -> T:
+    """The work's result; a stack that could not run ends the program with its remedy. `runner`: uvloop.run where what
+    is measured runs in this process, as services do.
+    """
     try:
-        return asyncio.run(work)
+        return runner(work)
     except StackError as error:
         sys.exit(f"{error.message}\n{error.remedy or ''}")
 
