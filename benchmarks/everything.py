@@ -22,7 +22,7 @@ from reporting.figures import console, machine
 from rich.table import Table
 
 HERE = Path(__file__).resolve().parent
-PROGRAMS = ("joiner", "latency", "intake", "messaging", "in_flight")
+PROGRAMS = ("joiner", "latency", "intake", "messaging", "in_flight", "fairness")
 LINES_SHOWN = 30
 
 
