@@ -13,7 +13,7 @@ from support.manifest_references import env_of, port_names, serves_https
 from support.manifest_topics import PARTITIONS
 from support.manifests import Built, Workload, selects
 
-KUBELET_LABELS = {"pod", "namespace", "container", "node", "instance", "job"}
+TARGET_LABELS = {"pod", "namespace", "container", "instance", "job"}
 """Labels the monitoring adds to every series."""
 KEDA_TRIGGERS = json.loads((ROOT / "tests" / "unit" / "k8s" / "schemas" / "keda-triggers.json").read_text())
 
@@ -55,29 +55,35 @@ def check_monitoring(built: Built) -> list[str]:
                     found.append(f"PodMonitor: {workload.name} has no port {endpoint['port']}")
                 if (endpoint.get("scheme") == "https") != serves_https(workload, service):
                     found.append(f"PodMonitor: asks {workload.name} by {endpoint.get('scheme', 'http')}")
+    added = {
+        relabeling["targetLabel"]
+        for monitor in built.of_kind("PodMonitor")
+        for endpoint in monitor["spec"]["podMetricsEndpoints"]
+        for relabeling in endpoint.get("relabelings", ())
+    }
     for rules in built.of_kind("PrometheusRule"):
         for group in rules["spec"]["groups"]:
             for rule in group["rules"]:
-                found += [f"{rule['alert']}: {text}" for text in unknown_in_query(rule["expr"])]
+                found += [f"{rule['alert']}: {text}" for text in unknown_in_query(rule["expr"], added)]
     return found
 
 
-def unknown_in_query(query: str) -> list[str]:
-    """Metrics and labels of a PromQL expression that no service has."""
-    known: dict[str, set[str]] = {}
+def unknown_in_query(query: str, added: set[str] | None = None) -> list[str]:
+    """Metrics and labels of a PromQL expression that no service has; `added` are labels that scraping adds."""
+    known: dict[str, set[str]] = {"up": TARGET_LABELS | (added or set())}
     for service in declared.services().values():
         for name, labels in service.metrics.items():
-            known.setdefault(name, set(KUBELET_LABELS)).update(labels)
-    used = set(re.findall(r"\bucmesh_\w+", query))
+            known.setdefault(name, set(known["up"])).update(labels)
+    used = set(re.findall(r"\b(?:ucmesh_\w+|up\b)", re.sub(r"\"[^\"]*\"", "", query)))
     found = [f"no service has the metric {name}" for name in sorted(used - known.keys())]
     if not used:
         found.append("asks for none of our metrics")
     groups = re.findall(r"\b(?:by|without) \(([^)]*)\)", query)
-    anywhere = KUBELET_LABELS.union(*(known.get(name, ()) for name in used))
+    anywhere = known["up"].union(*(known.get(name, ()) for name in used))
     found += [f"no metric has the label {x}" for x in {y.strip() for g in groups for y in g.split(",")} - anywhere]
-    for name, matchers in re.findall(r"\b(ucmesh_\w+)\{([^}]*)\}", query):
+    for name, matchers in re.findall(r"\b(ucmesh_\w+|up)\{([^}]*)\}", query):
         wanted = set(re.findall(r"(\w+)\s*(?:=~|!~|!=|=)", matchers))
-        found += [f"{name} has no label {label}" for label in sorted(wanted - known.get(name, KUBELET_LABELS))]
+        found += [f"{name} has no label {label}" for label in sorted(wanted - known.get(name, known["up"]))]
     return found
 
 
