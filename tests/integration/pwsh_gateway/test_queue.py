@@ -1,9 +1,12 @@
 """The worker on a real PostgreSQL with a scripted session host: the queue, visits and replies."""
 
+import asyncio
 import uuid
+from datetime import timedelta
 from typing import Any
 
 import pytest
+from sqlalchemy import text
 
 from support.gateway import ADAM, NUMBER, OTHER_TENANT, TENANT, Gateway, Script, assign, command, grant
 from support.waiting import eventually
@@ -22,6 +25,31 @@ async def test_a_number_is_assigned_and_the_reply_says_how_to_undo_it(gateway: G
     (message,) = [m for m in gateway.events if m.event.type.endswith("completed")]
     assert (message.topic, message.key) == ("ucmesh.orchestrator.replies.v1", payload["plan_id"])
     assert message.event.tenant == TENANT
+
+
+async def test_leased_operations_are_locked_in_one_order(gateway: Gateway) -> None:
+    """Those who renew leases and those who write visits down would wait for each other for ever otherwise."""
+    queue, owner, now = gateway.parts.queue, uuid.uuid4(), gateway.parts.clock.now()
+    first, last = (str(uuid.UUID(int=n)) for n in (1, 2))
+    await gateway.accept(assign(operation_id=last, target=ADAM), assign(operation_id=first))
+    until = now + timedelta(minutes=1)
+    async with gateway.db.transaction() as tx:
+        await tx.execute(text("UPDATE operation SET state = 'leased', lease_owner = :owner"), {"owner": owner})
+    renewing: list[asyncio.Task[None]] = []
+
+    async def renew() -> None:
+        async with gateway.db.transaction() as tx:
+            held = await queue.renew(tx, owner=owner, ids=[uuid.UUID(last), uuid.UUID(first)], until=until)
+            assert len(held) == 2
+
+    async with gateway.db.transaction() as tx:
+        await tx.execute(text("SELECT 1 FROM operation WHERE operation_id = :id FOR UPDATE"), {"id": first})
+        renewing.append(asyncio.create_task(renew()))
+        waits = "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND datname = current_database()"
+        async with gateway.db.read() as reader:
+            await eventually(lambda: reader.scalar(text(waits)), what="the one who waits")
+        await tx.execute(text("SELECT 1 FROM operation WHERE operation_id = :id FOR UPDATE NOWAIT"), {"id": last})
+    await renewing[0]
 
 
 async def test_operations_of_one_user_share_one_read_and_one_session(gateway: Gateway, script: Script) -> None:

@@ -50,11 +50,14 @@ class FinishVisits:
         """Operations that were given to somebody else meanwhile get no reply from here."""
         fault_point(BEFORE_FINISH)
         finished = [item for report in reports for item in report.finished]
+        requeued = [item for report in reports for item in report.requeued]
         page = self.pool.take_journal()
         try:
             async with self.transactions() as tx:
+                operations = [item.operation for item in finished] + [item.operation for item in requeued]
+                await self.queue.hold(tx, self.owner, [operation.operation_id for operation in operations])
                 held = await self.queue.finish(tx, self.owner, finished)
-                await self.queue.give_back(tx, self.owner, [item for report in reports for item in report.requeued])
+                await self.queue.give_back(tx, self.owner, requeued)
                 await self.log.add(tx, [item for report in reports for item in report.executions])
                 await self.sessions.save(tx, self.owner, list(page.records.values()))
                 mine = [item.reply for item in finished if item.operation.operation_id in held]

@@ -92,6 +92,9 @@ class OperationQueue(Protocol):
     ) -> set[uuid.UUID]:
         """Writes down what is about to be replaced; answers the operations that `owner` still holds."""
 
+    async def hold(self, tx: Transaction, owner: uuid.UUID, ids: Collection[uuid.UUID]) -> None:
+        """Locks those that `owner` still holds, in one order for everybody, before several writes to them."""
+
     async def finish(self, tx: Transaction, owner: uuid.UUID, finished: Sequence[Finished]) -> set[uuid.UUID]:
         """Stores replies; answers the operations that `owner` still held (the others are somebody else's now)."""
 

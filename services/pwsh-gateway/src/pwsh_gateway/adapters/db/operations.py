@@ -94,8 +94,12 @@ class Operations:
     ) -> set[uuid.UUID]:
         if not ids:
             return set()
+        await self.hold(tx, owner, ids)
         rows = await tx.execute(sql.RENEW, {"owner": owner, "ids": list(ids), "until": until})
         return {row.operation_id for row in rows}
+
+    async def hold(self, tx: AsyncConnection, owner: uuid.UUID, ids: Collection[uuid.UUID]) -> None:
+        await tx.execute(sql.HOLD, {"owner": owner, "ids": list(ids)})
 
     async def reclaim(self, tx: AsyncConnection, now: datetime) -> int:
         result = await tx.execute(sql.RECLAIM, {"now": now})
@@ -105,6 +109,7 @@ class Operations:
         self, tx: AsyncConnection, owner: uuid.UUID, intents: Mapping[uuid.UUID, Intent]
     ) -> set[uuid.UUID]:
         ids = list(intents)
+        await self.hold(tx, owner, ids)
         values = {"owner": owner, "ids": ids, "intents": [dump(dict(intents[key].former)) for key in ids]}
         return {row.operation_id for row in await tx.execute(sql.RECORD_INTENTS, values)}
 

@@ -146,6 +146,14 @@ LEFT JOIN credential AS c ON c.tenant_id = l.tenant_id
 ORDER BY l.turn, l.seq
 """)
 
+# Whoever writes to several leased operations locks them in the order of their ids first, so that leases are renewed,
+# intents recorded and visits written down side by side without a deadlock.
+HOLD = text("""
+SELECT operation_id FROM operation
+WHERE operation_id = ANY (CAST(:ids AS uuid[])) AND state = 'leased' AND lease_owner = :owner
+ORDER BY operation_id FOR UPDATE
+""")
+
 RENEW = text("""
 UPDATE operation SET lease_until = :until
 WHERE operation_id = ANY (CAST(:ids AS uuid[])) AND state = 'leased' AND lease_owner = :owner RETURNING operation_id
