@@ -4,6 +4,7 @@ import functools
 from collections.abc import Callable
 
 from support import (
+    manifest_images,
     manifest_policies,
     manifest_references,
     manifest_scaling,
@@ -16,7 +17,15 @@ from support.manifests import K8S, Built
 
 Check = Callable[[Built], list[str]]
 
-MODULES = (manifest_schema, manifest_policies, manifest_references, manifest_topics, manifest_scaling, manifest_traffic)
+MODULES = (
+    manifest_schema,
+    manifest_policies,
+    manifest_images,
+    manifest_references,
+    manifest_topics,
+    manifest_scaling,
+    manifest_traffic,
+)
 CHECKS: dict[str, Check] = {
     name: check for module in MODULES for name, check in vars(module).items() if name.startswith("check_")
 }

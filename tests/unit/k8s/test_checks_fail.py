@@ -208,7 +208,7 @@ BROKEN: list[tuple[str, str, Break]] = [
         "one of",
         lambda b: trigger(b, "orchestrator-consumer")["metadata"].update(offsetResetPolicy="first"),
     ),
-    ("check_topics_job", "applies", lambda b: container(b, "topics", "Job")["args"].__setitem__(1, "/etc/topics.yaml")),
+    ("check_topics_job", "does", lambda b: container(b, "topics", "Job")["args"].__setitem__(0, "set-passwords")),
     (
         "check_topics_job",
         "nobody reads",
@@ -227,6 +227,14 @@ BROKEN: list[tuple[str, str, Break]] = [
         "has its rights",
         lambda b: entry(b, "GRAPH_ADAPTER_KAFKA_SASL_USERNAME").update(value="graph"),
     ),
+    (
+        "check_topics_file_is_in_the_image",
+        "/etc/ucmesh",
+        lambda b: container(b, "topics", "Job")["args"].__setitem__(1, "/etc/topics.yaml"),
+    ),
+    ("check_images_are_built", "nobody builds", lambda b: container(b).update(image="ucmesh/graph:0.1.0")),
+    ("check_images_are_built", "its image is made", lambda b: pod(b)["securityContext"].update(runAsUser=1000)),
+    ("check_images_are_built", "starts", lambda b: container(b).update(command=["python", "-m", "graph_adapters"])),
     ("check_default_deny", "nothing is denied", lambda b: remove(b, "NetworkPolicy", "default-deny")),
     ("check_egress", "to-kafka is not open", lambda b: remove(b, "NetworkPolicy", "to-kafka")),
     ("check_egress", "open for nothing", lambda b: policy(b, "to-microsoft").update(podSelector={})),

@@ -1,6 +1,7 @@
 """Every overlay builds, and everything known about manifests holds for it."""
 
 import pytest
+import yaml
 
 from support import declared, manifest_references
 from support.manifest_checks import CHECKS, OVERLAYS, holds_for, overlay
@@ -34,6 +35,12 @@ def test_a_release_is_one_number() -> None:
     versions = {service.version for service in declared.services().values()}
     images = {workload.container["image"].rpartition(":")[2] for workload in overlay("dev").workloads()}
     assert images == versions
+
+
+def test_rules_are_the_same_with_and_without_kubernetes() -> None:
+    outside = yaml.safe_load((declared.ROOT / "deploy" / "observability" / "alerts.yaml").read_text())["groups"]
+    [inside] = overlay("production").of_kind("PrometheusRule")
+    assert inside["spec"]["groups"] == outside
 
 
 def test_the_readme_names_every_secret() -> None:
