@@ -7,6 +7,7 @@ In this order: the servers named by UCMESH_POSTGRES and UCMESH_KAFKA; containers
 import asyncio
 import contextlib
 import os
+import resource
 import shutil
 import tempfile
 import threading
@@ -82,6 +83,18 @@ class Kafka:
     def kill(self) -> None:
         """kill -9; `start` brings it back."""
         self._own().kill()
+
+    def fill_disk(self) -> None:
+        """From now on nothing can be written: no file may grow. It ends with the process; `start` brings space back."""
+        child = self._own().child
+        assert child is not None
+        _, hard = resource.prlimit(child.pid, resource.RLIMIT_FSIZE)
+        resource.prlimit(child.pid, resource.RLIMIT_FSIZE, (1, hard))
+
+    @property
+    def is_running(self) -> bool:
+        child = self._own().child
+        return child is not None and child.exit_code is None
 
     async def stop(self) -> None:
         await self._own().stop()

@@ -123,6 +123,20 @@ async def test_the_broker_may_be_killed(place: Place, kafka_broker: Kafka) -> No
     await assert_each_once_in_order(place, 3_600)
 
 
+async def test_the_brokers_disk_may_be_full_for_a_while(place: Place, kafka_broker: Kafka) -> None:
+    async with running(place.relay().run, place.consumer_of().run):
+        await place.append([(key or "", item) for key, item in events(60)])
+        await eventually(lambda: effect_count(place, 60), what="what came before", seconds=40)
+        kafka_broker.fill_disk()
+        await place.append([(key or "", item) for key, item in events(60, first=60)])
+        await eventually(lambda: not kafka_broker.is_running, what="the broker gives up its only disk", seconds=60)
+        await place.append([(key or "", item) for key, item in events(60, first=120)])
+        assert await place.scalar("SELECT count(*) FROM outbox") >= 60, "kept until the broker is back"
+        await kafka_broker.start()
+        await eventually(lambda: effect_count(place, 180), what="all effects", seconds=60)
+    await assert_each_once_in_order(place, 180)
+
+
 @pytest.mark.parametrize("way", ["restart", "kill"])
 async def test_the_database_may_go_away(place: Place, postgres_server: Postgres, way: str) -> None:
     async with running(place.relay().run, place.consumer_of(batch_size_max=50).run):
