@@ -21,9 +21,10 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from statistics import median
 from typing import Any
 
-from breaking.faults import Faults
+from breaking.faults import EVERY_SECONDS, FAULTS_A_START, Faults
 from breaking.office import Office, options, people, sample
 from breaking.verdict import Expected, Picture, Row, compare
 from rich.console import Console
@@ -60,6 +61,7 @@ class Outcome:
 
     run: Run
     seconds: float
+    every_seconds: float
     faults: Counter[str]
     ends: Counter[str]
     rows: Sequence[Row]
@@ -71,7 +73,8 @@ class Outcome:
     def show(self, console: Console) -> None:
         run = self.run
         console.print(f"{run.events} joiners, seed {run.seed}, {self.seconds:.0f} s, ends: {dict(self.ends)}")
-        faults = Table("fault", "times", title=f"{self.faults.total()} faults")
+        title = f"{self.faults.total()} faults, one every {self.every_seconds:.1f} s"
+        faults = Table("fault", "times", title=title)
         for kind, times in sorted(self.faults.items()):
             faults.add_row(kind, str(times))
         verdict = Table("verdict", "figure", "goal", "holds")
@@ -86,6 +89,7 @@ class Outcome:
         return {
             **asdict(self.run),
             "seconds": round(self.seconds, 1),
+            "fault_every_seconds": round(self.every_seconds, 2),
             "faults": dict(self.faults),
             "ends": dict(self.ends),
             "holds": self.holds,
@@ -113,7 +117,11 @@ async def disturbed(home: Path, run: Run, everybody: Sequence[Mapping[str, Any]]
     doors = {name: proxy.port for name, proxy in proxies.items()}
     log = home / "stack.txt"
 
+    starts: list[float] = []
+
     def told(name: str, text: str) -> None:
+        if name in made.services and text.startswith("ready after "):
+            starts.append(float(text.split()[2]))
         if name in proxies and text == "starting":
             proxies[name].upstream_port = stack.wiring.ports[LISTENERS_BEHIND[name]]
         with log.open("a") as file:
@@ -124,7 +132,8 @@ async def disturbed(home: Path, run: Run, everybody: Sequence[Mapping[str, Any]]
     async with stack:
         office = Office(stack)
         await office.prepare(len(everybody))
-        faults, over = Faults(stack, proxies, run.seed, told), asyncio.Event()
+        every_seconds = max(EVERY_SECONDS, median(starts) / FAULTS_A_START)
+        faults, over = Faults(stack, proxies, run.seed, told, every_seconds), asyncio.Event()
         breaking = asyncio.create_task(faults.run(over))
         try:
             for each in everybody:
@@ -167,7 +176,7 @@ async def carry_out(home: Path, run: Run, console: Console) -> Outcome:
     (home / "disturbed").mkdir(exist_ok=True)
     found, faults = await disturbed(home / "disturbed", run, everybody)
     rows = compare(wanted, found)
-    return Outcome(run, time.monotonic() - began, faults.counts, _ends(found), rows)
+    return Outcome(run, time.monotonic() - began, faults.every_seconds, faults.counts, _ends(found), rows)
 
 
 def _ends(picture: Picture) -> Counter[str]:

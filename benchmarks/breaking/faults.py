@@ -22,6 +22,8 @@ from ucmesh_embedded.stack import Stack
 from ucmesh_embedded.supervisor import Event
 
 EVERY_SECONDS = 1.0
+FAULTS_A_START = 6
+"""At most so many in the time that a first start of a service took: on a slow machine no replica would live to work."""
 PAUSE_SECONDS = (2.5, 4.5)  # beyond every lease and poll interval of the run
 CONNECTION_FAULT_SECONDS = (0.2, 2.0)
 LATENCY_SECONDS = 0.3
@@ -38,12 +40,13 @@ class Faults:
     proxies: Mapping[str, ToxicProxy]
     seed: int
     tell: Event
+    every_seconds: float = EVERY_SECONDS
     counts: Counter[str] = field(default_factory=Counter)
     _busy: set[str] = field(default_factory=set)
     _stopped: set[int] = field(default_factory=set)
 
     async def run(self, over: asyncio.Event) -> None:
-        """About one fault every EVERY_SECONDS until `over`; ends with everything whole and serving."""
+        """About one fault every `every_seconds` until `over`; ends with everything whole and serving."""
         draw = random.Random(f"faults-{self.seed}")
         kinds: dict[Callable[[random.Random], Coroutine[Any, Any, None] | None], int] = {
             self._kill_service: 6,
@@ -64,7 +67,7 @@ class Faults:
                 if work is not None:
                     under_way.add(asyncio.create_task(work))
                 with contextlib.suppress(TimeoutError):
-                    await asyncio.wait_for(over.wait(), EVERY_SECONDS)
+                    await asyncio.wait_for(over.wait(), self.every_seconds)
         finally:
             await asyncio.gather(*under_way, return_exceptions=True)
             self._heal()
