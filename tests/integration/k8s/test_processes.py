@@ -25,8 +25,8 @@ NOBODY = "127.0.0.1:1"
 KEY = SealingKey.generate("any")
 FILES = {
     "kek.json": {"active": "k1", "keys": {"k1": base64.b64encode(bytes(32)).decode()}},
-    "sealing-key.json": KEY.private_jwk,
-    "cert-manager.pub.json": KEY.public_jwk,
+    "sealing.json": KEY.private_jwk,
+    "cert-manager.jwk.json": KEY.public_jwk,
     "receivers.json": {"graph-adapter": KEY.public_jwk, "pwsh-gateway": KEY.public_jwk},
 }
 

@@ -1,11 +1,15 @@
 """Every overlay builds, and everything known about manifests holds for it."""
 
+import subprocess
+import sys
+from pathlib import Path
+
 import pytest
 import yaml
 
 from support import declared, manifest_references
 from support.manifest_checks import CHECKS, OVERLAYS, holds_for, overlay
-from support.manifests import K8S
+from support.manifests import K8S, TOPICS
 
 
 @pytest.mark.parametrize(("check", "name"), [(c, o) for c in CHECKS for o in OVERLAYS if holds_for(c, o)])
@@ -51,3 +55,14 @@ def test_the_readme_names_every_secret() -> None:
         for secret, keys in manifest_references.secrets_needed(overlay(name)).items():
             [row] = [row for row in rows if f"`{secret}`" in row.split("|")[1]]
             assert {key for key in keys if f"`{key}`" not in row} == set(), secret
+
+
+def test_what_make_secrets_makes_fits(tmp_path: Path) -> None:
+    """A folder of it, made a Secret, has every file the service's pods read."""
+    command = [sys.executable, str(declared.ROOT / "deploy" / "make_secrets.py"), str(tmp_path)]
+    subprocess.run(command, check=True, capture_output=True)
+    needed = manifest_references.secrets_needed(overlay("production"))
+    for name in (*declared.services(), TOPICS):
+        made = {file.name for file in (tmp_path / "services" / name).iterdir()}
+        secret = name if name in needed else f"ucmesh-{name}"
+        assert needed[secret] - made == set()
