@@ -1,5 +1,6 @@
 """Every overlay builds, and everything known about manifests holds for it."""
 
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -7,7 +8,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from support import declared, manifest_references
+from support import declared, manifest_references, manifests
 from support.manifest_checks import CHECKS, OVERLAYS, holds_for, overlay
 from support.manifests import K8S, TOPICS
 
@@ -66,3 +67,25 @@ def test_what_make_secrets_makes_fits(tmp_path: Path) -> None:
         made = {file.name for file in (tmp_path / "services" / name).iterdir()}
         secret = name if name in needed else f"ucmesh-{name}"
         assert needed[secret] - made == set()
+
+
+def test_an_installation_is_an_overlay_of_its_own(tmp_path: Path) -> None:
+    """Registry and addresses of ones own reach every pod, those of Jobs too."""
+    shutil.copytree(K8S, tmp_path / "k8s")
+    mine = {
+        "resources": ["../k8s/overlays/production"],
+        "images": [
+            {"name": "ucmesh/orchestrator", "newName": "registry.example.org/o", "digest": f"sha256:{'a' * 64}"}
+        ],
+        "configMapGenerator": [
+            {"name": "mesh", "behavior": "merge", "literals": ["OIDC_ISSUER=https://mine.example.org"]}
+        ],
+    }
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "kustomization.yaml").write_text(yaml.safe_dump(mine))
+    built = manifests.build(tmp_path / "mine")
+    images = {w.container["image"] for w, service in built.services() if service.name == "orchestrator"}
+    assert images == {f"registry.example.org/o@sha256:{'a' * 64}"}
+    [mesh] = [m["data"] for m in built.of_kind("ConfigMap")]
+    assert mesh["OIDC_ISSUER"] == "https://mine.example.org"
+    assert manifest_references.check_references(built) == []
