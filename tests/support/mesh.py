@@ -8,9 +8,11 @@ import contextlib
 import subprocess
 import sys
 import threading
-from collections.abc import Coroutine, Iterator
+from collections.abc import Coroutine, Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
-from typing import Any, TypeVar
+from types import MappingProxyType
+from typing import Any, Protocol, TypeVar
 
 import httpx
 
@@ -18,7 +20,7 @@ from support.real_parts import cache
 from ucmesh_embedded import topology
 from ucmesh_embedded.endpoints import Endpoints
 from ucmesh_embedded.stack import Stack, purge
-from ucmesh_embedded.topology import Options
+from ucmesh_embedded.topology import KAFKA_DOOR, Options
 
 START_SECONDS_MAX = 180
 CALL_SECONDS_MAX = 120
@@ -26,25 +28,44 @@ COMMAND_SECONDS_MAX = 120
 T = TypeVar("T")
 
 
-class Mesh:
-    """A running stack. Everything here is callable from a test with or without a running loop."""
+class Proxy(Protocol):
+    """Something between services and a server."""
 
-    def __init__(self, home: Path, options: Options) -> None:
+    port: int
+    upstream_port: int
+
+    async def up(self) -> Any: ...
+
+    async def down(self) -> None: ...
+
+
+class Mesh:
+    """A running stack, its servers behind `proxies` by their names. Everything here is callable from a test with or
+    without a running loop.
+    """
+
+    def __init__(self, home: Path, options: Options, proxies: Mapping[str, Proxy] = MappingProxyType({})) -> None:
         self.told: list[str] = []
-        self.stack = Stack(home, options, lambda name, text: self.told.append(f"{name}: {text}"), cache())
+        self._proxies = proxies
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, name="mesh", daemon=True)
+        self._thread.start()
+        for proxy in proxies.values():
+            self._call(proxy.up(), CALL_SECONDS_MAX)
+        doors = {name: proxy.port for name, proxy in proxies.items()}
+        self.stack = Stack(home, replace(options, doors=doors), self._tell, cache())
 
     @property
     def endpoints(self) -> Endpoints:
         return self.stack.endpoints
 
     def start(self, names: tuple[str, ...] = ()) -> None:
-        self._thread.start()
         self._call(self.stack.start(names), START_SECONDS_MAX)
 
     def stop(self) -> None:
         self._call(self.stack.stop(seconds_max=2), CALL_SECONDS_MAX)
+        for proxy in self._proxies.values():
+            self._call(proxy.down(), CALL_SECONDS_MAX)
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join(10)
 
@@ -97,14 +118,25 @@ class Mesh:
         headers = {"Authorization": f"Bearer {token}"}
         return httpx.Client(base_url=self.endpoints.url(name), headers=headers, timeout=30, trust_env=False)
 
+    def _tell(self, name: str, text: str) -> None:
+        self.told.append(f"{name}: {text}")
+        if name in self._proxies and text == "starting":
+            listener = KAFKA_DOOR if name == "kafka" else name
+            self._proxies[name].upstream_port = self.stack.wiring.ports[listener]
+
     def _call(self, work: Coroutine[Any, Any, T], seconds_max: float) -> T:
         return asyncio.run_coroutine_threadsafe(work, self._loop).result(seconds_max)
 
 
 @contextlib.contextmanager
-def running(home: Path, options: Options, names: tuple[str, ...] = ()) -> Iterator[Mesh]:
+def running(
+    home: Path,
+    options: Options,
+    names: tuple[str, ...] = (),
+    proxies: Mapping[str, Proxy] = MappingProxyType({}),
+) -> Iterator[Mesh]:
     """A mesh for the length of the block; its data is gone afterwards, the checkout's cache is used and kept."""
-    mesh = Mesh(home, options)
+    mesh = Mesh(home, options, proxies)
     mesh.start(names)
     try:
         yield mesh

@@ -49,17 +49,17 @@ class ToxicProxy:
 
     def reset_all(self) -> None:
         for writer in tuple(self._writers):
-            _reset(writer)
+            reset(writer)
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self.accepted += 1
         if self.reset_on_accept:
-            _reset(writer)
+            reset(writer)
             return
         try:
             up_reader, up_writer = await asyncio.open_connection(self.host, self.upstream_port)
         except OSError:
-            _reset(writer)
+            reset(writer)
             return
         self._writers |= {writer, up_writer}
         asking = asyncio.create_task(self._ask(reader, up_writer))
@@ -67,7 +67,7 @@ class ToxicProxy:
             if await self._pump(up_reader, writer, self):
                 _end(writer)
             else:
-                _reset(writer)
+                reset(writer)
             if await asking:
                 with contextlib.suppress(OSError):
                     while await up_reader.read(CHUNK_BYTES):
@@ -86,7 +86,7 @@ class ToxicProxy:
         if whole:
             _end(up_writer)
         else:
-            _reset(up_writer)
+            reset(up_writer)
         return False
 
     async def _pump(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, cut: "ToxicProxy | None") -> bool:
@@ -117,7 +117,7 @@ def _end(writer: asyncio.StreamWriter) -> None:
             writer.write_eof()
 
 
-def _reset(writer: asyncio.StreamWriter) -> None:
+def reset(writer: asyncio.StreamWriter) -> None:
     """End a connection with RST, as a dying peer does."""
     sock = writer.get_extra_info("socket")
     if sock is not None:
