@@ -10,13 +10,25 @@ from typing import Any
 Lines = Mapping[str, str]
 """Property path -> what is promised about it, e.g. ``data.operation_id`` -> ``string(uuid) required``."""
 
+LIMITS = (
+    "format", "pattern", "const", "minLength", "maxLength", "minimum", "maximum", "exclusiveMinimum",
+    "exclusiveMaximum", "multipleOf", "minItems", "maxItems", "uniqueItems", "minProperties", "maxProperties",
+)  # fmt: skip
+FOLLOWED = {"type", "enum", "anyOf", "properties", "required", "items", "additionalProperties"}
+WITHOUT_PROMISE = {"$schema", "$id", "title", "description", "default", "examples", "deprecated"}
+
 
 def flatten(schema: Mapping[str, Any]) -> dict[str, str]:
-    """The promises of one schema; paths are dotted, ``[]`` stands for the items of an array."""
+    """The promises of one schema; paths are dotted, ``[]`` are the items of an array, ``{}`` other properties.
+
+    ValueError for a keyword that is not understood here: a change of it would not be seen.
+    """
     return dict(_lines(schema, "data", required=True))
 
 
 def _lines(schema: Mapping[str, Any], path: str, *, required: bool) -> Iterator[tuple[str, str]]:
+    if unknown := sorted(set(schema) - FOLLOWED - WITHOUT_PROMISE - set(LIMITS)):
+        raise ValueError(f"{path}: compatibility.py does not understand {', '.join(unknown)}")
     presence = "required" if required else "optional"
     yield path, f"{_type(schema)} {presence}"
     for variant in (schema, *schema.get("anyOf", ())):
@@ -25,6 +37,8 @@ def _lines(schema: Mapping[str, Any], path: str, *, required: bool) -> Iterator[
             yield from _lines(below, f"{path}.{name}", required=name in needed)
         if "items" in variant:
             yield from _lines(variant["items"], f"{path}[]", required=True)
+        if isinstance(variant.get("additionalProperties"), Mapping):
+            yield from _lines(variant["additionalProperties"], f"{path}{{}}", required=True)
 
 
 def _type(schema: Mapping[str, Any]) -> str:
@@ -33,9 +47,9 @@ def _type(schema: Mapping[str, Any]) -> str:
     if "enum" in schema:
         return f"enum({','.join(map(str, schema['enum']))})"
     kind = str(schema.get("type", "any"))
-    limits = [
-        f"{key}={schema[key]}" for key in ("format", "pattern", "maxLength", "minimum", "maximum") if key in schema
-    ]
+    limits = [f"{key}={schema[key]}" for key in LIMITS if key in schema]
+    if schema.get("additionalProperties") is False:
+        limits.append("closed")
     return f"{kind}({' '.join(limits)})" if limits else kind
 
 
@@ -65,7 +79,7 @@ def breaking_changes(released: Mapping[str, Lines], today: Mapping[str, Lines]) 
 
 
 def _parent_existed(path: str, promises: Lines) -> bool:
-    parent = path.removesuffix("[]") if path.endswith("[]") else path.rpartition(".")[0]
+    parent = path[:-2] if path.endswith(("[]", "{}")) else path.rpartition(".")[0]
     return parent in promises
 
 

@@ -76,6 +76,39 @@ def _drop_null(schemas: Schemas) -> None:
     schemas[KIND]["properties"]["plan_id"] = {"type": "string", "format": "uuid"}
 
 
+def _loosen(schemas: Schemas) -> None:
+    del schemas[KIND]["properties"]["target"]["minLength"]
+
+
+def _raise_minimum_length(schemas: Schemas) -> None:
+    schemas[KIND]["properties"]["target"]["minLength"] = 9
+
+
+def _change_format(schemas: Schemas) -> None:
+    schemas[KIND]["properties"]["deadline"]["format"] = "date"
+
+
+def _allow_null(schemas: Schemas) -> None:
+    target = schemas[KIND]["properties"]["target"]
+    schemas[KIND]["properties"]["target"] = {"anyOf": [target, {"type": "null"}]}
+
+
+def _close(schemas: Schemas) -> None:
+    schemas[KIND]["additionalProperties"] = False
+
+
+def _restrict_other_properties(schemas: Schemas) -> None:
+    schemas[KIND]["additionalProperties"] = {"type": "string"}
+
+
+def _pin(schemas: Schemas) -> None:
+    schemas[KIND]["properties"]["operation"]["const"] = "user.ensure"
+
+
+def _replace_by_a_new_version(schemas: Schemas) -> None:
+    schemas[KIND.replace(".v1.", ".v2.")] = schemas.pop(KIND)
+
+
 def _remove_message(schemas: Schemas) -> None:
     del schemas["ucmesh.plans.plan.v1.held"]
 
@@ -91,6 +124,14 @@ BREAKS: list[Callable[[Schemas], None]] = [
     _remove_enum_value,
     _tighten,
     _drop_null,
+    _allow_null,
+    _loosen,
+    _raise_minimum_length,
+    _change_format,
+    _close,
+    _restrict_other_properties,
+    _pin,
+    _replace_by_a_new_version,
     _remove_message,
 ]
 
@@ -102,6 +143,22 @@ def test_breaking_change_is_caught(break_it: Callable[[Schemas], None]) -> None:
     lines = {kind: compatibility.flatten(schema) for kind, schema in schemas.items()}
     before = {kind: compatibility.flatten(schema) for kind, schema in generate.load_schemas().items()}
     assert compatibility.breaking_changes(before, lines)
+
+
+def test_changing_what_other_properties_may_hold_is_caught() -> None:
+    before = {KIND: compatibility.flatten({"type": "object", "additionalProperties": {"enum": ["a"]}})}
+    after = {KIND: compatibility.flatten({"type": "object", "additionalProperties": {"enum": ["a", "b"]}})}
+    assert compatibility.breaking_changes(before, after)
+
+
+def test_a_keyword_whose_changes_would_not_be_seen_is_refused() -> None:
+    with pytest.raises(ValueError, match="dependentRequired"):
+        compatibility.flatten({"type": "object", "dependentRequired": {"a": ["b"]}})
+
+
+def test_removing_a_topic_is_caught() -> None:
+    topics = generate.load_topics()[1:]
+    assert compatibility.breaking_changes(released(), generate.promises(topics, generate.load_schemas()))
 
 
 @pytest.mark.parametrize("field", ["topic", "key"])
