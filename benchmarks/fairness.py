@@ -6,8 +6,8 @@ throttled   `--tenants` customers with a tenant each; HR sends `--rate` joiners 
             request. By turns, `--rounds` times each, nobody is throttled, or one tenant answers every request with 429
             and Retry-After: 5. Times of all the others, from before the HTTP request to the end of the plan.
 bulk        `--bulk` joiners of one customer in requests of 500; once they are taken in, one more joiner of the same
-            customer every second, alone in its request. How much of the bulk that waited when it was sent does it
-            overtake? A person alone is in the lane `urgent`, a file of more than 20 in `bulk`; leavers, who will be
+            customer every second, alone in its request. What share of the time that the bulk still took did it take?
+            Plans of a bulk end near its end, so having ended before most of them would say little. A person alone is in the lane `urgent`, a file of more than 20 in `bulk`; leavers, who will be
             urgent too, are not in this release.
 """
 
@@ -23,15 +23,15 @@ from joining import office
 from joining.mesh import epoch
 from joining.stand import Stand, options, standing
 from reporting import program
-from reporting.figures import Report, Row, at_least, at_most, percentile
+from reporting.figures import Report, Row, at_most, percentile
 
 from mesh_messaging.envelope import STRUCTURED_TYPE
 
 P99_GOAL = 1.2
-OVERTAKEN_GOAL = 0.9
+BULK_SHARE_GOAL = 0.1
 RETRY_AFTER_SECONDS = 5
 COUNTED_SHARE_MIN = 0.5
-"""Singles sent when less than this of the bulk was left are not counted: little is left to overtake."""
+"""Singles sent when less than this of the bulk's time was left are not counted: little is left to overtake."""
 SINGLES_MAX = 20
 SINGLE_EVERY_SECONDS = 1.0
 
@@ -127,11 +127,10 @@ async def _bulk(stand: Stand, tenant: office.Tenant, given: Any) -> list[Row]:
     plans = await asyncio.to_thread(stand.mesh.plans, bulk, tenant)
     ends = sorted(epoch(plan["finished_at"]) for plan in plans.values())
     seconds = await asyncio.to_thread(_seconds, stand, sent)
-    overtaken, took = [], []
+    shares, took = [], []
     for (_, _, at), lasted in zip(sent, seconds, strict=True):
-        waiting = [end for end in ends if end > at]
-        if len(waiting) >= COUNTED_SHARE_MIN * len(bulk):
-            overtaken.append(sum(end > at + lasted for end in waiting) / len(waiting))
+        if ends[-1] - at >= COUNTED_SHARE_MIN * (ends[-1] - began):
+            shares.append(lasted / (ends[-1] - at))
             took.append(lasted)
     name = f"single user in a bulk of {len(bulk):,}"
     rows = [Row(f"{name}, the bulk itself", ends[-1] - began, "s"), Row(f"{name}, sent", len(took), "users")]
@@ -141,7 +140,7 @@ async def _bulk(stand: Stand, tenant: office.Tenant, given: Any) -> list[Row]:
         *rows,
         Row(f"{name}, p50", percentile(took, 0.5), "s"),
         Row(f"{name}, longest", max(took), "s"),
-        at_least(f"{name}, overtakes of those waiting, least", min(overtaken), "share", OVERTAKEN_GOAL),
+        at_most(f"{name}, longest share of what the bulk still took", max(shares), "x s", BULK_SHARE_GOAL),
     ]
 
 

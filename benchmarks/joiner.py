@@ -24,18 +24,16 @@ from joining import office, rival
 from joining.arguments import Settings, read_arguments
 from joining.mesh import MeshRun
 from joining.mesh import run as run_mesh
-from joining.meters import Meters, SimulatorCounts, Stretch
+from joining.meters import Meters, Stretch
 from joining.profile import Profile, Samplers
 from joining.report import Results
 from joining.rival_worker import Task
-from joining.service_metrics import ServiceMetrics
 from joining.sql_profile import SqlProfile, SqlSampler
-from joining.stand import Stand, admin_token, count_statements, options, standing
+from joining.stand import Stand, count_statements, options, standing
 from reporting import program
 from reporting.figures import console
 from rich.console import Console
 
-from mesh_messaging.topics import load
 from ucmesh_embedded import topology
 from ucmesh_embedded.topology import Options
 
@@ -70,7 +68,7 @@ class Bench:
         settings = self._settings
         await stand.settle([office.MESH_TENANT], settings.seats)
         await asyncio.to_thread(stand.mesh.join, office.people(settings.seed, "WARM", settings.warm_up))
-        meters = self._meters(stand, topology.EVERYTHING, office.MESH_TENANT)
+        meters = stand.meters(topology.EVERYTHING, office.MESH_TENANT)
         people = office.people(settings.seed, "MESH", settings.joiners)
         if not settings.profile:
             return await run_mesh(stand.mesh, people, meters), [], None
@@ -119,29 +117,13 @@ class Bench:
             warm_up=[],
             people=[],
         )
-        meters = self._meters(stand, RIVAL_STAYS, tenant)
+        meters = stand.meters(RIVAL_STAYS, tenant)
         runs = []
         for same, processes in itertools.product(settings.rival_requests, settings.rival_processes):
             count = settings.rival_joiners + rival.WARM_UP_EACH * processes
             people = office.people(settings.seed, f"DBOS{'SAME' if same else 'ONE'}{processes}", count)
             runs.append(await rival.run(replace(task, same_requests=same), people, processes, meters))
         return runs
-
-    def _meters(self, stand: Stand, names: Sequence[str], tenant: office.Tenant) -> Meters:
-        endpoints = stand.endpoints
-        return Meters(
-            pids={name: stand.stack.pid(name) for name in names},
-            postgres_url=stand.postgres.url(),
-            simulator=SimulatorCounts(endpoints.url("simulator-admin"), admin_token(endpoints), tenant.tenant_id),
-            kafka=endpoints.kafka,
-            topics=[topic.name for topic in load(topology.TOPICS_FILE).topics],
-            services=ServiceMetrics(
-                urls={name: endpoints.url(name) for name in ("orchestrator", "graph-adapter")},
-                token_url=endpoints.token_url,
-                client_id=endpoints.client_id,
-                client_secret=Path(endpoints.client_secret_file).read_text().strip(),
-            ),
-        )
 
     def _options(self) -> Options:
         settings = self._settings

@@ -12,6 +12,7 @@ from prometheus_client.parser import text_string_to_metric_families
 CHOSEN: Mapping[str, str] = {
     "ucmesh_consumer_batch_size_count": "transactions of the consumer",
     "ucmesh_consumer_batch_size_sum": "messages of the consumer",
+    "ucmesh_relay_sent_total": "messages of the relay",
     "ucmesh_graph_rounds_total": "rounds of Graph requests",
     "ucmesh_graph_requests_total": "requests in rounds",
     "ucmesh_plan_transitions_total": "plans carried on",

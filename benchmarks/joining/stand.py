@@ -17,17 +17,22 @@ import httpx
 
 from joining import office
 from joining.mesh import Mesh
+from joining.meters import Meters, SimulatorCounts
+from joining.service_metrics import ServiceMetrics
+from mesh_messaging.topics import load
 from ucmesh_cli.api import Api
 from ucmesh_cli.profile import load_profile
+from ucmesh_embedded import topology
 from ucmesh_embedded.endpoints import CLI_FILE, Endpoints
 from ucmesh_embedded.parts import PostgresPart
 from ucmesh_embedded.postgres import PostgresServer
 from ucmesh_embedded.stack import Stack, silent
 from ucmesh_embedded.supervisor import Event
-from ucmesh_embedded.topology import Options
+from ucmesh_embedded.topology import Options, replica_names
 
 T = TypeVar("T")
 
+TALKATIVE = ("orchestrator", "graph-adapter")
 TRACE_RATIO = 0.01
 """Production's sampling."""
 
@@ -75,6 +80,24 @@ class Stand:
             answer = await http.request(method, self.endpoints.url("simulator-admin") + path, **request)
             answer.raise_for_status()
             return answer.json() if answer.content else None
+
+    def meters(self, names: Sequence[str], tenant: office.Tenant) -> Meters:
+        """`names`: the parts whose CPU counts. What services say of themselves is read from every replica of two."""
+        endpoints, replicas = self.endpoints, self.stack.options.replicas
+        spoken_to = [name for service in TALKATIVE for name in replica_names(service, replicas)]
+        return Meters(
+            pids={name: self.stack.pid(name) for name in names},
+            postgres_url=self.postgres.url(),
+            simulator=SimulatorCounts(endpoints.url("simulator-admin"), admin_token(endpoints), tenant.tenant_id),
+            kafka=endpoints.kafka,
+            topics=[topic.name for topic in load(topology.TOPICS_FILE).topics],
+            services=ServiceMetrics(
+                urls={name: endpoints.url(name) for name in spoken_to},
+                token_url=endpoints.token_url,
+                client_id=endpoints.client_id,
+                client_secret=Path(endpoints.client_secret_file).read_text().strip(),
+            ),
+        )
 
     async def settle(self, tenants: Sequence[office.Tenant], seats: int) -> None:
         """One customer for each tenant, and the manager of all its people."""
