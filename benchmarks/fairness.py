@@ -7,8 +7,9 @@ throttled   `--tenants` customers with a tenant each; HR sends `--rate` joiners 
             and Retry-After: 5. Times of all the others, from before the HTTP request to the end of the plan.
 bulk        `--bulk` joiners of one customer in requests of 500; once they are taken in, one more joiner of the same
             customer every second, alone in its request. What share of the time that the bulk still took did it take?
-            Plans of a bulk end near its end, so having ended before most of them would say little. A person alone is in the lane `urgent`, a file of more than 20 in `bulk`; leavers, who will be
-            urgent too, are not in this release.
+            Plans of a bulk end near its end, so having ended before most of them would say little. A person alone is
+            in the lane `urgent`, a file of more than 20 in `bulk`; leavers, who will be urgent too, are not in this
+            release.
 """
 
 import asyncio
