@@ -6,6 +6,7 @@ from orchestrator.domain.desired import as_json
 from orchestrator.domain.numbers import FreeNumber
 from orchestrator.domain.observed import provisioned
 from orchestrator.domain.plan import PlanState
+from orchestrator.domain.plan_status import operation_from_json, operation_to_json
 from support.plan_script import Script
 from support.rules_customer import ALL_STAFF, E5, VOICE_USERS
 from support.rules_plan import UPN, desired, joiner_plan
@@ -200,3 +201,9 @@ def test_nothing_secret_and_no_script_text_travels_in_a_plan():
         text = str(operation.params)
         assert "Set-" not in text
         assert "password" not in text.lower()
+
+
+def test_every_operation_is_the_same_after_it_was_stored():
+    """A replica that planned a person goes on with what it planned, another one with what it reads."""
+    for operation in joiner_plan().operations:
+        assert operation_from_json(operation_to_json(operation)) == operation

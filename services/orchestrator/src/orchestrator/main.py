@@ -35,6 +35,7 @@ from orchestrator.adapters.db.ledgers import DatabaseLedgers
 from orchestrator.adapters.db.people import DatabasePeople
 from orchestrator.adapters.db.plan_readings import DatabasePlanReadings
 from orchestrator.adapters.db.plan_rows import TIMER_CHANNEL, DatabasePlanRows
+from orchestrator.adapters.db.recent_plans import RECENT_PLANS_MAX
 from orchestrator.adapters.db.tenants import READY_CHANNEL, DatabaseTenants
 from orchestrator.adapters.db.views import DatabaseViews
 from orchestrator.adapters.plan_messages import OutboxPlanMessages
@@ -84,7 +85,7 @@ class Parts:
     preview: PreviewPerson
 
 
-def join(*, clock: Clock, ids: IdGenerator, pacing: Pacing) -> Parts:
+def join(*, clock: Clock, ids: IdGenerator, pacing: Pacing, recent_plans_max: int = RECENT_PLANS_MAX) -> Parts:
     """Everything between the entrypoints and the database."""
     plans = EnginePlans()
     customers = DatabaseCustomers()
@@ -102,7 +103,7 @@ def join(*, clock: Clock, ids: IdGenerator, pacing: Pacing) -> Parts:
         ids=ids,
     )
     plans.engine = PlanEngine(
-        rows=DatabasePlanRows(),
+        rows=DatabasePlanRows(recent_plans_max),
         messages=OutboxPlanMessages(ids=ids, clock=clock),
         planner=BuildPlans(rules),
         settlement=SettlePlans(rules),
@@ -170,7 +171,8 @@ async def run(argv: Sequence[str]) -> int:
 def _roles(settings: OrchestratorSettings, db: Database, verifier: Verifier, health: Health) -> dict[str, Role]:
     kafka = KafkaSettings.from_service(settings, NAME)
     clock = SystemClock()
-    parts = join(clock=clock, ids=Uuid7Ids(), pacing=scaled(Pacing(), settings.patience))
+    pacing = scaled(Pacing(), settings.patience)
+    parts = join(clock=clock, ids=Uuid7Ids(), pacing=pacing, recent_plans_max=settings.recent_plans_max)
     app = make_app(parts, db, verifier, health, sealer_for(settings.cert_manager_jwk_file))
     messages = BatchConsumer(
         kafka,

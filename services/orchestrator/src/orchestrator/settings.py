@@ -6,6 +6,7 @@ from pydantic import Field
 from pydantic_settings import SettingsConfigDict
 
 from mesh_runtime.settings import ServiceSettings
+from orchestrator.adapters.db.recent_plans import RECENT_PLANS_MAX
 
 
 class OrchestratorSettings(ServiceSettings):
@@ -27,3 +28,10 @@ class OrchestratorSettings(ServiceSettings):
         900, ge=5, le=86_400, description="how often licences, groups and permissions of a tenant are read"
     )
     consumer_batch_size_max: int = Field(1_000, ge=1, le=10_000, description="messages handled in one transaction")
+    recent_plans_max: int = Field(
+        RECENT_PLANS_MAX,
+        ge=0,
+        le=100_000,
+        description="plans in flight whose operations stay in memory (about 12 KB each), so that a reply need not read "
+        "them all again; each use is proven against the database",
+    )

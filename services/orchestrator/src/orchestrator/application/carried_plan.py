@@ -14,7 +14,7 @@ from mesh_runtime.clock import IdGenerator
 from mesh_runtime.values import lean_dataclass
 from orchestrator.domain.plan import PLAN_ENDS, Operation, OperationState, Plan, PlanState
 from orchestrator.domain.plan_core import UNSUCCESSFUL
-from orchestrator.domain.plan_ports import LoadedPlan, Notice, NoticeAction
+from orchestrator.domain.plan_ports import LoadedPlan, Notice, NoticeAction, SavedPlan
 from orchestrator.domain.plan_status import (
     OBSERVE_KEY,
     Dispatch,
@@ -85,13 +85,17 @@ class CarriedPlan:
             if command.target == "mesh"
         ]
 
-    def added(self) -> list[OperationStatus]:
-        """Rows to insert."""
-        return [row for row in self._touched.values() if row.id not in self._stored]
-
-    def changed(self) -> list[OperationStatus]:
-        """Rows to update."""
-        return [row for row in self._touched.values() if row.id in self._stored]
+    def saved(self) -> SavedPlan:
+        """What has to be written."""
+        touched = self._touched.values()
+        return SavedPlan(
+            plan=self.plan,
+            new=self.new,
+            plan_changed=self.plan_changed,
+            operations=self.rows(),
+            added=[row for row in touched if row.id not in self._stored],
+            changed=[row for row in touched if row.id in self._stored],
+        )
 
 
 def observe_row(plan: PlanStatus, observe: Operation, ids: IdGenerator) -> OperationStatus:

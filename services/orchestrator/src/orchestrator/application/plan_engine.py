@@ -137,13 +137,7 @@ async def _conclude(engine: PlanEngine, tx: AsyncConnection, batch: Sequence[Car
     ended = [carried for carried in batch if carried.ended]
     if ended:
         await engine.settlement.settle(tx, [settled_plan(carried) for carried in ended])
-    await engine.rows.insert(tx, [carried.plan for carried in batch if carried.new])
-    await engine.rows.save(
-        tx,
-        [carried.plan for carried in batch if carried.plan_changed and not carried.new],
-        [row for carried in batch for row in carried.added()],
-        [row for carried in batch for row in carried.changed()],
-    )
+    await engine.rows.save(tx, [carried.saved() for carried in batch])
     commands = [Command(carried.plan, command) for carried in batch for command in carried.commands]
     await engine.messages.append(tx, commands, [notice for carried in batch for notice in notices_of(carried)])
     measured = _means([(carried.plan.tenant_id, gate, s) for carried in batch for gate, s in carried.lags])

@@ -30,6 +30,18 @@ class LoadedPlan:
 
 
 @lean_dataclass(frozen=True, slots=True)
+class SavedPlan:
+    """What a batch made of a plan: `operations` are all of all rounds, `added` and `changed` those to be written."""
+
+    plan: PlanStatus
+    new: bool
+    plan_changed: bool
+    operations: Sequence[OperationStatus]
+    added: Sequence[OperationStatus]
+    changed: Sequence[OperationStatus]
+
+
+@lean_dataclass(frozen=True, slots=True)
 class Command:
     """A dispatch on its way to an adapter, with the plan that gives it tenant, lane and trace."""
 
@@ -97,18 +109,8 @@ class PlanRows(Protocol):
         """Lock and load plans whose time has come, passing by those that somebody else holds."""
         ...
 
-    async def insert(self, tx: AsyncConnection, plans: Sequence[PlanStatus]) -> None:
-        """New plans; their operations follow through `save`."""
-        ...
-
-    async def save(
-        self,
-        tx: AsyncConnection,
-        plans: Sequence[PlanStatus],
-        added: Sequence[OperationStatus],
-        changed: Sequence[OperationStatus],
-    ) -> None:
-        """Write what a batch changed: at most one statement for each of the three, and the timers' alarm."""
+    async def save(self, tx: AsyncConnection, plans: Sequence[SavedPlan]) -> None:
+        """Write what a batch changed: at most one statement for each kind of write, and the timers' alarm."""
         ...
 
     async def lags(self, tx: AsyncConnection, tenant_ids: Collection[str]) -> Mapping[str, Mapping[str, float]]:

@@ -17,8 +17,9 @@ from sqlalchemy import Row
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from orchestrator.adapters.db import plan_sql as sql
-from orchestrator.domain.plan import OperationState, PlanState, Reason
-from orchestrator.domain.plan_ports import LoadedPlan
+from orchestrator.adapters.db.recent_plans import RECENT_PLANS_MAX, RecentPlans
+from orchestrator.domain.plan import PLAN_ENDS, OperationState, PlanState, Reason
+from orchestrator.domain.plan_ports import LoadedPlan, SavedPlan
 from orchestrator.domain.plan_status import OperationStatus, PlanStatus, operation_to_json
 from orchestrator.domain.retry import LAG_WEIGHT
 
@@ -31,37 +32,38 @@ _make_operation: Callable[..., OperationStatus] = OperationStatus
 
 
 class DatabasePlanRows:
-    """The engine's rows in PostgreSQL. Holds no state."""
+    """The engine's rows in PostgreSQL. `recent_max` plans are kept as they were last seen, each proven before use."""
+
+    def __init__(self, recent_max: int = RECENT_PLANS_MAX) -> None:
+        self._recent = RecentPlans(recent_max)
 
     async def load(self, tx: AsyncConnection, plan_ids: Collection[UUID]) -> list[LoadedPlan]:
         """Plans locked in the order of their ids, then their operations."""
-        return await _with_operations(tx, (await tx.execute(sql.LOCK_PLANS, {"plan_ids": sorted(plan_ids)})).all())
+        rows = (await tx.execute(sql.LOCK_PLANS, {"plan_ids": sorted(plan_ids)})).all()
+        return await self._with_operations(tx, rows)
 
     async def claim_due(self, tx: AsyncConnection, now: datetime, count_max: int) -> list[LoadedPlan]:
         """The longest overdue plans that nobody else holds."""
-        return await _with_operations(tx, (await tx.execute(sql.CLAIM_DUE, {"now": now, "count_max": count_max})).all())
+        rows = (await tx.execute(sql.CLAIM_DUE, {"now": now, "count_max": count_max})).all()
+        return await self._with_operations(tx, rows)
 
-    async def insert(self, tx: AsyncConnection, plans: Sequence[PlanStatus]) -> None:
-        """One statement; sounds the alarm for the earliest due time."""
-        if plans:
-            await tx.execute(sql.INSERT_PLANS, _columns(plans, _PLAN_COLUMNS))
-            await _alarm(tx, plans)
-
-    async def save(
-        self,
-        tx: AsyncConnection,
-        plans: Sequence[PlanStatus],
-        added: Sequence[OperationStatus],
-        changed: Sequence[OperationStatus],
-    ) -> None:
-        """Plans, new operations, changed operations: one statement each, none for nothing."""
-        if plans:
-            await tx.execute(sql.UPDATE_PLANS, _columns(plans, _PLAN_UPDATES))
-            await _alarm(tx, plans)
+    async def save(self, tx: AsyncConnection, plans: Sequence[SavedPlan]) -> None:
+        """New plans, plans, new operations, changed operations: one statement each, none for nothing."""
+        new = [each.plan for each in plans if each.new]
+        moved = [each.plan for each in plans if each.plan_changed and not each.new]
+        added = [row for each in plans for row in each.added]
+        changed = [row for each in plans for row in each.changed]
+        if new:
+            await tx.execute(sql.INSERT_PLANS, _columns(new, _PLAN_COLUMNS))
+        if moved:
+            await tx.execute(sql.UPDATE_PLANS, _columns(moved, _PLAN_UPDATES))
         if added:
             await tx.execute(sql.INSERT_OPERATIONS, _columns(added, _OPERATION_COLUMNS))
         if changed:
             await tx.execute(sql.UPDATE_OPERATIONS, _columns(changed, _OPERATION_UPDATES))
+        version = await _alarm(tx, [*new, *moved])
+        if added or changed:
+            self._remember(plans, (await tx.execute(sql.THIS_TRANSACTION)).scalar_one() if version is None else version)
 
     async def lags(self, tx: AsyncConnection, tenant_ids: Collection[str]) -> Mapping[str, Mapping[str, float]]:
         """Means by tenant and gate."""
@@ -86,8 +88,10 @@ class DatabasePlanRows:
 
     async def wake(self, tx: AsyncConnection, subjects: Collection[str], now: datetime) -> None:
         """Wakes the timers too, when anything was asleep."""
-        result = await tx.execute(sql.WAKE, {"subjects": sorted(subjects), "now": now})
-        if result.rowcount:
+        woken = (await tx.execute(sql.WAKE, {"subjects": sorted(subjects), "now": now})).scalars().all()
+        for plan_id in woken:
+            self._recent.forget(plan_id)
+        if woken:
             await tx.execute(sql.ALARM, {"channel": TIMER_CHANNEL, "due_at": now.isoformat()})
 
     async def next_due(self, tx: AsyncConnection) -> datetime | None:
@@ -99,14 +103,39 @@ class DatabasePlanRows:
         """Nothing for a plan that ended meanwhile."""
         await tx.execute(sql.POSTPONE, {"plan_id": plan_id, "due_at": due_at})
 
+    async def _with_operations(self, tx: AsyncConnection, plans: Sequence[Row[Any]]) -> list[LoadedPlan]:
+        operations = await self._unchanged(tx, [row.plan_id for row in plans if row.plan_id in self._recent])
+        unseen = [row.plan_id for row in plans if row.plan_id not in operations]
+        if unseen:
+            operations |= await self._read(tx, unseen)
+        return [LoadedPlan(plan_of(row), operations[row.plan_id]) for row in plans]
 
-async def _with_operations(tx: AsyncConnection, plans: Sequence[Row[Any]]) -> list[LoadedPlan]:
-    if not plans:
-        return []
-    operations: dict[UUID, list[OperationStatus]] = {row.plan_id: [] for row in plans}
-    for row in await tx.execute(sql.LOAD_OPERATIONS, {"plan_ids": list(operations)}):
-        operations[row.plan_id].append(operation_of(row))
-    return [LoadedPlan(plan_of(row), operations[row.plan_id]) for row in plans]
+    async def _unchanged(self, tx: AsyncConnection, plan_ids: Sequence[UUID]) -> dict[UUID, Sequence[OperationStatus]]:
+        """Operations that were seen before and are still as they were."""
+        if not plan_ids:
+            return {}
+        rows = await tx.execute(sql.OPERATION_VERSIONS, {"plan_ids": plan_ids})
+        seen = {plan_id: self._recent.get(plan_id, versions) for plan_id, versions in rows}
+        return {plan_id: operations for plan_id, operations in seen.items() if operations is not None}
+
+    async def _read(self, tx: AsyncConnection, plan_ids: Sequence[UUID]) -> dict[UUID, Sequence[OperationStatus]]:
+        operations: dict[UUID, list[OperationStatus]] = {plan_id: [] for plan_id in plan_ids}
+        versions: dict[UUID, list[int]] = {plan_id: [] for plan_id in plan_ids}
+        for version, *row in await tx.execute(sql.LOAD_OPERATIONS, {"plan_ids": plan_ids}):
+            operation = operation_of(row)
+            operations[operation.plan_id].append(operation)
+            versions[operation.plan_id].append(version)
+        for plan_id in plan_ids:
+            self._recent.keep(plan_id, operations[plan_id], versions[plan_id])
+        return dict(operations)
+
+    def _remember(self, plans: Sequence[SavedPlan], version: int) -> None:
+        """What a plan that goes on is now, for the next step of it."""
+        for each in plans:
+            if each.plan.state in PLAN_ENDS:
+                self._recent.forget(each.plan.plan_id)
+            else:
+                self._recent.written(each.plan.plan_id, each.operations, version)
 
 
 def plan_of(row: Sequence[Any]) -> PlanStatus:
@@ -131,10 +160,13 @@ def _reason(text: Any) -> Reason | None:
     return None if text is None else Reason(**orjson.loads(text))
 
 
-async def _alarm(tx: AsyncConnection, plans: Sequence[PlanStatus]) -> None:
+async def _alarm(tx: AsyncConnection, plans: Sequence[PlanStatus]) -> int | None:
+    """The version of what this transaction writes, when there was something to sound the alarm for."""
     due = min((plan.due_at for plan in plans if plan.due_at is not None), default=None)
-    if due is not None:
-        await tx.execute(sql.ALARM, {"channel": TIMER_CHANNEL, "due_at": due.isoformat()})
+    if due is None:
+        return None
+    version: int = (await tx.execute(sql.ALARM, {"channel": TIMER_CHANNEL, "due_at": due.isoformat()})).scalar_one()
+    return version
 
 
 def _columns(rows: Sequence[Any], columns: Mapping[str, Callable[[Any], Any]]) -> dict[str, list[Any]]:

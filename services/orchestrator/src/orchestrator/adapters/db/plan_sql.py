@@ -31,10 +31,19 @@ LIMIT :count_max
 FOR UPDATE SKIP LOCKED
 """)
 
+# The version of a row is the transaction that wrote it as it is (recent_plans.py). Read it only under the plan's lock,
+# in a statement after the one that locks: that one still sees what was there before it waited.
+OPERATION_VERSIONS = text("""
+SELECT wanted.plan_id,
+       ARRAY(SELECT xmin FROM operation WHERE operation.plan_id = wanted.plan_id ORDER BY round, position) AS versions
+FROM unnest(CAST(:plan_ids AS uuid[])) AS wanted (plan_id)
+""")
+
 LOAD_OPERATIONS = text(f"""
 SELECT o.*
 FROM unnest(CAST(:plan_ids AS uuid[])) AS wanted (plan_id),
-LATERAL (SELECT {OPERATION_COLUMNS} FROM operation WHERE operation.plan_id = wanted.plan_id OFFSET 0) AS o
+LATERAL (SELECT xmin, {OPERATION_COLUMNS} FROM operation WHERE operation.plan_id = wanted.plan_id
+         ORDER BY round, position OFFSET 0) AS o
 """)
 
 INSERT_PLANS = text("""
@@ -127,9 +136,11 @@ WITH sleeping AS (
 ), woken AS (
     UPDATE operation SET due_at = :now FROM sleeping WHERE operation.id = sleeping.id
 )
-UPDATE plan SET due_at = :now WHERE plan_id IN (SELECT plan_id FROM sleeping)
+UPDATE plan SET due_at = :now WHERE plan_id IN (SELECT plan_id FROM sleeping) RETURNING plan_id
 """)
 
 NEXT_DUE = text("SELECT min(due_at) AS due_at FROM plan WHERE due_at IS NOT NULL")
 POSTPONE = text("UPDATE plan SET due_at = :due_at WHERE plan_id = :plan_id AND due_at IS NOT NULL")
-ALARM = text("SELECT pg_notify(:channel, :due_at)")
+# Both give the version of the rows that this transaction writes.
+ALARM = text("SELECT CAST(pg_current_xact_id() AS xid), pg_notify(:channel, :due_at)")
+THIS_TRANSACTION = text("SELECT CAST(pg_current_xact_id() AS xid)")
