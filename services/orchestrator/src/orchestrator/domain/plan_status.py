@@ -7,7 +7,7 @@ operations that are loaded with a plan, a reply usually touches two.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import dataclass, field, fields
 from datetime import datetime
 from operator import attrgetter
 from typing import Any, Literal
@@ -229,7 +229,7 @@ def operation_to_json(operation: Operation) -> str:
     for name, default in _DEFAULTS.items():
         value = getattr(operation, name)
         if value != default:
-            document[name] = asdict(value) if isinstance(value, Retry | Wait) else value
+            document[name] = value
     return orjson.dumps(document).decode()
 
 

@@ -11,7 +11,7 @@ from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
 
-from orchestrator.domain.plan import OperationState, PlanState, Reason, references
+from orchestrator.domain.plan import OperationState, PlanState, Reason
 from orchestrator.domain.plan_status import (
     NO_REPLY,
     Dispatch,
@@ -53,7 +53,7 @@ class Step:
         copy = self.touched.get(row.id)
         if copy is None:
             copy = self.touched[row.id] = copy_of_operation(row)
-            index = next(index for index, each in enumerate(self.rows) if each.id == row.id)
+            index = next(index for index, each in enumerate(self.rows) if each is row)
             self.rows[index] = copy
         return copy
 
@@ -68,8 +68,10 @@ class Step:
         return [row for row in self.rows if row.round == self.plan.round]
 
     def outputs(self, row: OperationStatus) -> dict[str, Any]:
-        """Outputs of the succeeded operations that `row` refers to, by key."""
-        wanted = set(references(row.spec))
+        """Outputs of the succeeded operations that `row` depends on, by key; it refers to no others (PlanBuilder)."""
+        wanted = row.depends_on
+        if not wanted:
+            return {}
         return {
             each.key: each.output_data
             for each in self.rows
