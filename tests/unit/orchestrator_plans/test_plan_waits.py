@@ -7,6 +7,7 @@ from datetime import timedelta
 import pytest
 
 from orchestrator.domain.plan import PlanState, Retry, Wait, ref
+from orchestrator.domain.plan_step import OUTAGE_SECONDS
 from support.plan_script import START, Script, op
 
 
@@ -141,7 +142,7 @@ def test_silence_is_asked_about_with_the_same_operation_id_in_growing_intervals(
         script.tick_due()
         again = script.sent["user"]
         assert again.operation_id == first.operation_id
-        assert again.deadline == script.now + timedelta(seconds=60)
+        assert again.deadline == script.now + timedelta(seconds=60 + OUTAGE_SECONDS)
         pauses.append((script.plan.due_at - script.now).total_seconds())
     assert pauses == [30, 60, 120, 240, 480, 960]
 

@@ -28,6 +28,8 @@ from orchestrator.domain.verification import resolve
 NUDGES_MAX = 6
 NUDGE_SECONDS = 30.0
 REPLY_GRACE_SECONDS = 10.0
+OUTAGE_SECONDS = 1_800.0
+"""A command that could not be begun for so long, because the broker or its adapter was down, is still wanted."""
 REQUEST_IDS_MAX = 20
 
 
@@ -112,7 +114,7 @@ class Step:
         row.in_flight = True
         row.finished_at = None
         row.due_at = self.now + timedelta(seconds=silence_seconds)
-        deadline = self.now + timedelta(seconds=spec.timeout_seconds)
+        deadline = self.now + timedelta(seconds=spec.timeout_seconds + OUTAGE_SECONDS)
         self.commands.append(
             Dispatch(row.operation_id, row.id, spec.target, name, version, params, spec.subject, deadline)
         )
