@@ -19,8 +19,8 @@ from ucmesh_embedded.topology import Options
 NO_PWSH = "no pwsh on PATH"
 PARTS = {"kafka": "Apache Kafka", "postgres": "PostgreSQL", "pwsh": "PowerShell (pwsh)"}
 MESHES = {"mesh", "office"}
-MESH_FOLDERS = ("tests/e2e/", "tests/faults/mesh/", "tests/integration/embedded/test_mesh.py")
-"""Where tests share a running stack."""
+MESH_FOLDERS = ("tests/e2e/", "tests/faults/chaos/", "tests/faults/mesh/", "tests/integration/embedded/test_mesh.py")
+"""Where tests run a whole stack."""
 FIXTURES = {
     "kafka": {"kafka_bootstrap", "kafka_broker", *MESHES},
     "postgres": {"postgres_server", "postgres_url", "fresh_database", *MESHES},
