@@ -9,6 +9,7 @@ import asyncio
 import time
 from collections.abc import Awaitable, Callable, Mapping
 
+from mesh_runtime.draining import Drain
 from mesh_runtime.logs import get_logger
 
 CHECK_TIMEOUT_SECONDS = 2.0
@@ -30,6 +31,7 @@ class Health:
         self._lock = asyncio.Lock()
         self._result: dict[str, str] = {}
         self._checked = float("-inf")
+        self.drain = Drain(self.stopping)
 
     def starting(self) -> None:
         """Marks start-up (migrations, first connections) as going on: until `started` the API serves health alone."""

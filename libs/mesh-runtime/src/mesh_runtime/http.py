@@ -13,7 +13,7 @@ from fastapi import APIRouter, Depends, FastAPI, Response
 from fastapi.responses import HTMLResponse, JSONResponse
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
-from mesh_runtime import problems
+from mesh_runtime import draining, problems
 from mesh_runtime.auth import Verifier, require
 from mesh_runtime.health import Health
 from mesh_runtime.middleware import BODY_BYTES_MAX, BodyLimit, Gate, RequestScope
@@ -59,6 +59,7 @@ def create_app(
     problems.install(app)
     app.include_router(_health_router(health))
     app.include_router(_operator_router(app))
+    app.include_router(draining.router(health.drain))
     for router in routers:
         app.include_router(router)
     # The last one added is the outermost.

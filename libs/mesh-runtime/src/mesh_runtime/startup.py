@@ -23,7 +23,8 @@ _log = get_logger("mesh_runtime.startup")
 def after(
     prepare: Callable[[], Awaitable[None]], roles: Sequence[Role], health: Health, *, seconds_max: float
 ) -> list[Role]:
-    """The roles, all but the API held back until `prepare` (migrations) is done, and one that carries it out.
+    """The roles, all but the API held back until `prepare` (migrations) is done, and one that carries it out. A drain
+    ends them.
 
     `prepare` is repeated while it raises Unavailable, for `seconds_max` at most; until then `health` is not started.
     """
@@ -36,7 +37,8 @@ def after(
             prepared.set()
             await stop.wait()
 
-    return [Role("startup", start), *(role if role.name == "api" else _held(role, prepared) for role in roles)]
+    held = (role if role.name == "api" else _held(role, prepared) for role in roles)
+    return health.drain.watch([Role("startup", start), *held])
 
 
 async def _patiently(prepare: Callable[[], Awaitable[None]], stop: asyncio.Event, seconds_max: float) -> bool:
