@@ -93,6 +93,15 @@ def secured_broker() -> Iterator[SecuredBroker]:
             broker.child.kill()
 
 
+def topics_command(
+    broker: SecuredBroker, *arguments: str | Path, user: str = ADMIN
+) -> subprocess.CompletedProcess[str]:
+    """`python -m mesh_messaging.topics` as this user."""
+    argv = [sys.executable, "-m", "mesh_messaging.topics", *arguments]
+    env = {**os.environ, **broker.environment("TOPICS_", user)}
+    return subprocess.run(argv, env=env, capture_output=True, text=True, timeout=120, check=False)
+
+
 async def _lets_admin_in(broker: SecuredBroker) -> bool:
     if broker.child.exit_code is not None:
         pytest.fail(f"the secured broker ended:\n{broker.child.tail(30)}")

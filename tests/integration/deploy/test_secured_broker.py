@@ -8,7 +8,6 @@ import base64
 import contextlib
 import os
 import ssl
-import subprocess
 import sys
 import uuid
 from collections.abc import AsyncIterator, Iterator
@@ -30,7 +29,7 @@ from mesh_messaging.topics import Cluster, Declaration, Right, Topic, apply, loa
 from mesh_runtime.clock import SystemClock, Uuid7Ids
 from mesh_runtime.errors import Forbidden, Unavailable
 from mesh_runtime.sealing import SealingKey
-from support.secured_broker import ADMIN, TOPICS, SecuredBroker, secured_broker
+from support.secured_broker import ADMIN, TOPICS, SecuredBroker, secured_broker, topics_command
 from support.waiting import eventually
 from ucmesh_embedded.places import free_port
 from ucmesh_embedded.topology import SERVICES
@@ -50,18 +49,12 @@ def consumed_by(user: str) -> set[str]:
     return {name for name, entry in FILE.items() if user in entry.get("consumers", ())}
 
 
-def command(broker: SecuredBroker, *arguments: str | Path, user: str = ADMIN) -> subprocess.CompletedProcess[str]:
-    argv = [sys.executable, "-m", "mesh_messaging.topics", *arguments]
-    env = {**os.environ, **broker.environment("TOPICS_", user)}
-    return subprocess.run(argv, env=env, capture_output=True, text=True, timeout=120, check=False)
-
-
 @pytest.fixture(scope="module")
 def broker() -> Iterator[SecuredBroker]:
     """A secured broker with the deployment's topics, rights and passwords, made by the commands of the deployment."""
     with secured_broker() as made:
         for arguments in (["apply", TOPICS, "--replication", "1"], ["set-passwords", made.passwords]):
-            done = command(made, *arguments)
+            done = topics_command(made, *arguments)
             assert done.returncode == 0, done.stderr
         yield made
 
@@ -97,7 +90,7 @@ async def read_as(settings: KafkaSettings, group: str, topics: set[str]) -> None
 
 
 def test_applying_again_changes_nothing(broker: SecuredBroker) -> None:
-    again = command(broker, "apply", TOPICS, "--replication", "1", "--prune")
+    again = topics_command(broker, "apply", TOPICS, "--replication", "1", "--prune")
     assert (again.returncode, again.stdout) == (0, "nothing to change\n"), again.stderr
 
 
@@ -106,15 +99,15 @@ def test_a_dry_run_shows_and_changes_nothing_and_a_refusal_holds_everything_back
 ) -> None:
     file = tmp_path / "topics.yaml"
     file.write_text(TOPICS.read_text().replace("  partitions: 12", "  partitions: 13"))
-    dry = command(broker, "apply", file, "--replication", "1", "--dry-run")
+    dry = topics_command(broker, "apply", file, "--replication", "1", "--dry-run")
     assert dry.returncode == 0
     assert "~ topic ucmesh.plans.v1: 12 -> 13 partitions (keys move)" in dry.stdout
     file.write_text(TOPICS.read_text().replace("  partitions: 12", "  partitions: 11").replace("[hr]", "[hr, more]"))
-    refused = command(broker, "apply", file, "--replication", "1")
+    refused = topics_command(broker, "apply", file, "--replication", "1")
     assert refused.returncode == 1
     assert "nothing was changed:\ntopic ucmesh.hr.lifecycle.v1 has 12 partitions, 11 are declared" in refused.stderr
     assert "+ right User:more" in refused.stdout
-    assert command(broker, "apply", TOPICS, "--replication", "1", "--prune").stdout == "nothing to change\n"
+    assert topics_command(broker, "apply", TOPICS, "--replication", "1", "--prune").stdout == "nothing to change\n"
 
 
 async def test_partitions_settings_and_rights_follow_the_file_and_pruning_removes_the_rest(
@@ -158,7 +151,7 @@ async def test_a_service_does_its_own_work_and_nothing_else(broker: SecuredBroke
 
 @pytest.mark.parametrize("service", SERVICES)
 def test_a_service_cannot_change_topics_or_rights(broker: SecuredBroker, service: str) -> None:
-    refused = command(broker, "apply", TOPICS, "--replication", "1", user=service)
+    refused = topics_command(broker, "apply", TOPICS, "--replication", "1", user=service)
     assert refused.returncode == 1
     assert "Apache Kafka refuses" in refused.stderr
     assert f"{service} must be an administrator of the brokers" in refused.stderr
