@@ -20,6 +20,7 @@ from support.real_parts import cache
 from ucmesh_embedded import topology
 from ucmesh_embedded.endpoints import Endpoints
 from ucmesh_embedded.stack import Stack, purge
+from ucmesh_embedded.supervisor import Part
 from ucmesh_embedded.topology import KAFKA_DOOR, Options
 
 START_SECONDS_MAX = 180
@@ -47,6 +48,7 @@ class Mesh:
     def __init__(self, home: Path, options: Options, proxies: Mapping[str, Proxy] = MappingProxyType({})) -> None:
         self.told: list[str] = []
         self._proxies = proxies
+        self._ended: dict[str, Part] = {}
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, name="mesh", daemon=True)
         self._thread.start()
@@ -91,6 +93,20 @@ class Mesh:
     def restart(self, name: str, faults: str = "") -> None:
         """Stop and start one part, a service with UCMESH_FAULTS for this one start if given."""
         self._call(self.stack.restart(name, faults), CALL_SECONDS_MAX)
+
+    def end(self, *names: str) -> None:
+        """Stop parts; the supervisor leaves them down until `begin`."""
+        for name in names:
+            part = self.stack.supervisor.unwatch(name)
+            self._call(part.stop(), CALL_SECONDS_MAX)
+            self._ended[name] = part
+
+    def begin(self, *names: str) -> None:
+        """Start parts that `end` stopped."""
+        for name in names:
+            part = self._ended.pop(name)
+            self._call(part.start(), CALL_SECONDS_MAX)
+            self.stack.supervisor.watch(part)
 
     def command(self, service: str, *arguments: str, faults: str = "") -> subprocess.CompletedProcess[str]:
         """One command of a service, such as `reseal`, in the environment the service runs with."""

@@ -4,7 +4,7 @@ import sys
 
 import typer
 
-from ucmesh_cli.commands import certs, customer, dlq, hr, person, plan, sessions, tenant, trace
+from ucmesh_cli.commands import certs, customer, dlq, hr, person, plan, resync, sessions, tenant, trace
 from ucmesh_cli.errors import EXIT_FAILED, CliError
 from ucmesh_cli.output import print_error
 
@@ -26,6 +26,7 @@ for name, group in (
     ("trace", trace.app),
 ):
     app.add_typer(group, name=name)
+app.command("resync")(resync.resync)
 
 
 def main() -> None:

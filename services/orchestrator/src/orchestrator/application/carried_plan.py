@@ -137,7 +137,9 @@ def settled_plan(carried: CarriedPlan) -> SettledPlan:
         state=plan.state,
         reason=plan.reason,
         operations=[
-            SettledOperation(row.key, row.state, row.changed, row.output_data) for row in rows if row.key != OBSERVE_KEY
+            SettledOperation(row.key, row.state, row.changed, row.output_data, row.error_data)
+            for row in rows
+            if row.key != OBSERVE_KEY
         ],
         observed=observed[-1].output_data if observed else {},
     )

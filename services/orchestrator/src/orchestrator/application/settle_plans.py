@@ -7,6 +7,7 @@ What counts is what is in place in the tenant, operation by operation, whatever 
     not, and nothing can come  -> back to the pool
     not, but the plan is held  -> stays promised, the plan may still be tried again or cancelled
     a number Teams refuses     -> set aside, so that the next try and the next person get another one
+    the person has another one -> that one is theirs: what the tenant has wins, and the plan is made anew around it
 """
 
 from collections.abc import Mapping, Sequence
@@ -18,7 +19,7 @@ from orchestrator.domain.numbers import SET_ASIDE
 from orchestrator.domain.people import CANCELLED, COMPENSATED, HELD, PROVISIONED, REFUSED
 from orchestrator.domain.plan import OperationState, PlanState
 from orchestrator.domain.ports import SettledOperation, SettledPlan
-from orchestrator.domain.stores import Settled
+from orchestrator.domain.stores import HeldNumber, Settled
 
 if TYPE_CHECKING:
     from sqlalchemy.ext.asyncio import AsyncConnection
@@ -32,6 +33,7 @@ STATUS = {
 }
 USER, LICENCES, NUMBER = "user", "licences", "number"
 PROOFS = {"entra": "verify-entra", "exchange": "verify-exchange", "teams": "verify-teams"}
+OTHER_NUMBER = "other-number-assigned"
 # Refusals by Microsoft that say our count of the tenant's seats is old.
 MISCOUNTED = frozenset({"no-seats"})
 
@@ -44,7 +46,10 @@ class SettlePlans:
         """Idempotent: the last end of a plan counts."""
         rules, now = self._rules, self._rules.clock.now()
         outcomes = [(plan, _last(plan.operations)) for plan in settled]
-        people = await rules.people.settle(tx, [_settled(plan, steps) for plan, steps in outcomes], now)
+        held = {plan.plan_id: found for plan, steps in outcomes if (found := _held_number(plan, steps.get(NUMBER)))}
+        adopted = await rules.ledgers.adopt_numbers(tx, held, now)
+        settling = [_settled(plan, steps, again=plan.plan_id in adopted) for plan, steps in outcomes]
+        people = await rules.people.settle(tx, settling, now)
         await rules.ledgers.use(
             tx,
             names={plan.plan_id for plan, steps in outcomes if _user_stays(plan, steps)},
@@ -74,7 +79,16 @@ def _user_stays(plan: SettledPlan, steps: Mapping[str, SettledOperation]) -> boo
     return bool(plan.observed.get("user")) or _in_place(steps.get(USER)) or plan.state is PlanState.SUCCEEDED
 
 
-def _settled(plan: SettledPlan, steps: Mapping[str, SettledOperation]) -> Settled:
+def _held_number(plan: SettledPlan, step: SettledOperation | None) -> HeldNumber | None:
+    """The number that Teams says the person has, where it refused the one that was promised for that reason."""
+    error = (step.error if step is not None else None) or {}
+    if error.get("code") != OTHER_NUMBER or plan.state is PlanState.HELD:
+        return None
+    uri = str((error.get("detail") or {}).get("value") or "")
+    return HeldNumber(plan.person_id, plan.customer, uri.lower().removeprefix("tel:").partition(";")[0])
+
+
+def _settled(plan: SettledPlan, steps: Mapping[str, SettledOperation], *, again: bool) -> Settled:
     done = plan.state is PlanState.SUCCEEDED
     return Settled(
         person_id=plan.person_id,
@@ -84,6 +98,7 @@ def _settled(plan: SettledPlan, steps: Mapping[str, SettledOperation]) -> Settle
         user_id=_user_id(plan, steps) if done else None,
         proved=done,
         observed=_observed(plan, steps),
+        again=again,
     )
 
 

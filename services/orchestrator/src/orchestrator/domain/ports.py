@@ -98,6 +98,7 @@ class SettledOperation:
     state: OperationState
     changed: bool
     output: Mapping[str, Any]
+    error: Mapping[str, Any] | None = None
 
 
 @lean_dataclass(frozen=True, slots=True)

@@ -55,6 +55,7 @@ class Shelf:
 @lean_dataclass(frozen=True, slots=True)
 class Settled:
     """How one plan leaves its person. `proved`: the desired state of the plan is what the person has from now on.
+    `again`: what was learnt calls for another plan at once.
 
     `user_id` and `observed` unset keep what was known before.
     """
@@ -66,6 +67,16 @@ class Settled:
     user_id: str | None
     proved: bool
     observed: Mapping[str, Any] | None
+    again: bool = False
+
+
+@lean_dataclass(frozen=True, slots=True)
+class HeldNumber:
+    """A number that Teams says a person has."""
+
+    person_id: UUID
+    customer: str
+    number: str
 
 
 @lean_dataclass(frozen=True, slots=True)
@@ -221,6 +232,12 @@ class Ledgers(Protocol):
 
     async def set_aside(self, tx: AsyncConnection, numbers: Mapping[UUID, tuple[str, str]], now: datetime) -> None:
         """Take the numbers these plans reserved out of the offer: by plan, the status and the reason for people."""
+        ...
+
+    async def adopt_numbers(self, tx: AsyncConnection, held: Mapping[UUID, HeldNumber], now: datetime) -> set[UUID]:
+        """Make numbers that people hold in the tenant theirs, by plan, unless the ledger says they are somebody
+        else's in use. Returns the plans whose number is their person's now.
+        """
         ...
 
     async def free_number(self, tx: AsyncConnection, customer: str, number: str, now: datetime) -> str | None:

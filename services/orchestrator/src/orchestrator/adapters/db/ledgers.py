@@ -15,7 +15,7 @@ from orchestrator.domain.naming import upn_candidate
 from orchestrator.domain.numbers import FreeNumber
 from orchestrator.domain.reservations import Claim, Ledger, Reservation, UpnChoice
 from orchestrator.domain.seats import SeatPool
-from orchestrator.domain.stores import Kept, Shelf
+from orchestrator.domain.stores import HeldNumber, Kept, Shelf
 
 Pair = tuple[str, str]
 Chosen = Sequence[tuple[Claim, Reservation]]
@@ -127,6 +127,18 @@ class DatabaseLedgers:
                     "notes": [note for _, note in numbers.values()],
                 },
             )
+
+    async def adopt_numbers(self, tx: AsyncConnection, held: Mapping[UUID, HeldNumber], now: datetime) -> set[UUID]:
+        if not held:
+            return set()
+        values = {
+            "now": now,
+            "plan_id": list(held),
+            "person_id": [each.person_id for each in held.values()],
+            "customer": [each.customer for each in held.values()],
+            "number": [each.number for each in held.values()],
+        }
+        return set((await tx.execute(sql.ADOPT_NUMBERS, values)).scalars())
 
     async def free_number(self, tx: AsyncConnection, customer: str, number: str, now: datetime) -> str | None:
         found = await tx.execute(sql.FREE_NUMBER, {"customer": customer, "number": number, "now": now})

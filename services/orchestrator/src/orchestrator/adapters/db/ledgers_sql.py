@@ -130,6 +130,15 @@ UPDATE number SET status = s.status, note = s.note, person_id = NULL, plan_id = 
 FROM unnest(CAST(:plan_ids AS uuid[]), CAST(:statuses AS text[]), CAST(:notes AS text[])) AS s (plan_id, status, note)
 WHERE number.plan_id = s.plan_id AND number.status = 'reserved'
 """)
+ADOPT_NUMBERS = text("""
+UPDATE number SET status = 'used', person_id = h.person_id, plan_id = h.plan_id, note = NULL, changed_at = :now
+FROM unnest(
+    CAST(:plan_id AS uuid[]), CAST(:person_id AS uuid[]), CAST(:customer AS text[]), CAST(:number AS text[])
+) AS h (plan_id, person_id, customer, number)
+WHERE number.customer = h.customer AND number.number = h.number
+  AND (number.person_id IS NULL OR number.status = 'reserved')
+RETURNING h.plan_id
+""")
 FREE_NUMBER = text("""
 UPDATE number SET status = 'available', note = NULL, plan_id = NULL, changed_at = :now
 WHERE customer = :customer AND number = :number AND person_id IS NULL

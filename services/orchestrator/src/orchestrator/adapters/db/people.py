@@ -151,6 +151,7 @@ class DatabasePeople:
                 "user_id": [each.user_id for each in settled],
                 "proved": [each.proved for each in settled],
                 "observed": [None if each.observed is None else dump(each.observed) for each in settled],
+                "again": [each.again for each in settled],
             },
         )
         return [_person(row) for row in rows]

@@ -109,6 +109,7 @@ WITH locked AS MATERIALIZED (
         status = s.status,
         refusal = s.refusal::jsonb,
         plan_stage = NULL,
+        replan = person.replan OR s.again,
         user_id = coalesce(s.user_id, person.user_id),
         provisioned = CASE WHEN s.proved THEN person.desired ELSE person.provisioned END,
         observed = coalesce(coalesce(person.observed, '{{}}'::jsonb) || s.observed::jsonb, person.observed),
@@ -116,8 +117,8 @@ WITH locked AS MATERIALIZED (
         updated_at = :now
     FROM unnest(
         CAST(:person_id AS uuid[]), CAST(:plan_id AS uuid[]), CAST(:status AS text[]), CAST(:refusal AS text[]),
-        CAST(:user_id AS text[]), CAST(:proved AS boolean[]), CAST(:observed AS text[])
-    ) AS s (person_id, plan_id, status, refusal, user_id, proved, observed)
+        CAST(:user_id AS text[]), CAST(:proved AS boolean[]), CAST(:observed AS text[]), CAST(:again AS boolean[])
+    ) AS s (person_id, plan_id, status, refusal, user_id, proved, observed, again)
     JOIN locked ON locked.person_id = s.person_id
     WHERE person.person_id = s.person_id AND person.plan_id = s.plan_id
     RETURNING person.*
