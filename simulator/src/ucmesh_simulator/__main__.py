@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import orjson
+import uvloop
 import yaml
 from pydantic import ValidationError
 
@@ -34,7 +35,7 @@ def main(argv: list[str] | None = None) -> int:
         return _stop(f"{arguments.seed_file}: {wrong}")
     listeners = Listeners(arguments.host, arguments.port, arguments.admin_port, arguments.certfile, arguments.keyfile)
     try:
-        return asyncio.run(_serve(world, listeners, token, arguments.state_file))
+        return uvloop.run(_serve(world, listeners, token, arguments.state_file))
     except OSError as wrong:
         return _stop(f"the state file cannot be written: {wrong}")
 

@@ -2,19 +2,18 @@
 of the answer."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from ucmesh_simulator.directory.errors import GraphError, bad_request
 from ucmesh_simulator.directory.messages import GraphReply
 
 ITEMS_MAX = 20
 _FAILED_DEPENDENCY = "The request failed because a request it depends on failed."
+_HEADER_NAMES = {"retry-after": "Retry-After", "location": "Location"}
 METHODS = frozenset({"GET", "POST", "PATCH", "PUT", "DELETE"})
 
 
-@dataclass(frozen=True, slots=True)
-class Item:
+class Item(NamedTuple):
     id: str
     method: str
     url: str
@@ -92,4 +91,4 @@ def _response(item: Item, reply: GraphReply) -> dict[str, Any]:
 
 
 def _header_name(name: str) -> str:
-    return {"retry-after": "Retry-After", "location": "Location"}.get(name, name)
+    return _HEADER_NAMES.get(name, name)

@@ -2,6 +2,7 @@
 routes."""
 
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Any
 from urllib.parse import parse_qsl
 
@@ -9,6 +10,9 @@ from ucmesh_simulator.directory.errors import bad_request
 from ucmesh_simulator.identity.signing import Caller
 from ucmesh_simulator.objects import Application
 from ucmesh_simulator.tenant import Tenant
+
+QUERIES_REMEMBERED_MAX = 1_000
+"""Clients ask the same few questions; those with a name in them come and go."""
 
 
 @dataclass(slots=True)
@@ -58,10 +62,13 @@ def split_path(path: str) -> list[str]:
 
 def parse_query(query: str) -> dict[str, str]:
     """Later duplicates win; the `$` of system options may be left out, as on the service."""
-    if not query:
-        return {}
+    return dict(_options(query)) if query else {}
+
+
+@lru_cache(maxsize=QUERIES_REMEMBERED_MAX)
+def _options(query: str) -> tuple[tuple[str, str], ...]:
     options: dict[str, str] = {}
     for name, value in parse_qsl(query, keep_blank_values=True):
         lowered = name.lower()
         options[lowered if lowered.startswith("$") else f"${lowered}"] = value
-    return options
+    return tuple(options.items())

@@ -85,14 +85,17 @@ def match(method: str, segments: list[str]) -> tuple[Route, list[str]]:
     lowered = [piece.lower() for piece in pieces]
     known = False
     for route in _BY_LENGTH.get(len(pieces), {}).get(lowered[0] if lowered else "", ()):
-        ids = [piece for piece, wanted in zip(pieces, route.shape, strict=True) if wanted == "*"]
-        if all(wanted in {"*", piece} for piece, wanted in zip(lowered, route.shape, strict=True)):
+        if _fits(route.shape, lowered):
             known = True
             if route.method == method:
-                return route, ids
+                return route, [piece for piece, wanted in zip(pieces, route.shape, strict=True) if wanted == "*"]
     if known:
         raise GraphError(405, "Request_BadRequest", "Specified HTTP method is not allowed for the request target.")
     raise unknown_segment(pieces[-1] if pieces else "")
+
+
+def _fits(shape: tuple[str, ...], pieces: list[str]) -> bool:
+    return all(wanted in {"*", piece} for wanted, piece in zip(shape, pieces, strict=True))
 
 
 def _with_alternate_key(segments: list[str]) -> list[str]:
