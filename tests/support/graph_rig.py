@@ -12,6 +12,7 @@ from typing import Any
 
 import orjson
 from sqlalchemy import text
+from sqlalchemy.ext.asyncio import AsyncConnection
 
 from graph_adapter import wire
 from graph_adapter.adapters.db.statements import CHANNEL
@@ -21,11 +22,13 @@ from graph_adapter.adapters.graph.client import GraphClient
 from graph_adapter.adapters.observer import MeshObserver
 from graph_adapter.adapters.templates import load_catalogue
 from graph_adapter.adapters.vault import SealedVault
+from graph_adapter.application.accept_operations import Desk
 from graph_adapter.application.reload_templates import TemplateShelf
 from graph_adapter.application.run_operations import RunPorts
 from graph_adapter.domain.credential import Credential, CredentialSecret
 from graph_adapter.domain.fairness import Limits
 from graph_adapter.domain.progress import Pauses
+from graph_adapter.domain.tray import Tray
 from graph_adapter.entrypoints.consumer import handlers
 from graph_adapter.entrypoints.workers import OperationWorker, Rhythm
 from mesh_messaging.event import CloudEvent
@@ -60,19 +63,29 @@ class Rig:
     ports: RunPorts
     limits: Limits = field(default_factory=Limits)
     lease_seconds: float = 5.0
+    desk: Desk | None = None
+    """Set while a worker runs that takes handed-over work; unset: everything is queued."""
 
     # messages in ------------------------------------------------------------------------------------------------------
     async def deliver(self, kind: str, *data: Mapping[str, Any], traceparent: str | None = None) -> None:
         """Hands messages to the service's own handler, in one transaction, as the consumer does."""
+        async with self.db.transaction() as tx:
+            await self._handle(tx, kind, *data, traceparent=traceparent)
+
+    async def handle(self, tx: AsyncConnection, *orders: Mapping[str, Any]) -> None:
+        """The same for commands, in a transaction that stays open."""
+        await self._handle(tx, wire.EXECUTE, *orders)
+
+    async def _handle(
+        self, tx: AsyncConnection, kind: str, *data: Mapping[str, Any], traceparent: str | None = None
+    ) -> None:
         messages = []
         for item in data:
             event = CloudEvent(
                 str(uuid.uuid4()), "/test", kind, datetime.now(UTC), None, None, orjson.dumps(item), traceparent
             )
             messages.append(InboundMessage("topic", 0, 0, "key", event, datetime.now(UTC)))
-        table = handlers(self.store.on, self.vault, self.ports.clock)
-        async with self.db.transaction() as tx:
-            await table[kind](tx, messages)
+        await handlers(self.store.on, self.vault, self.ports.clock, self.desk)[kind](tx, messages)
 
     async def credential(self, tenant: Tenant, plaintext: Mapping[str, str], kind: str) -> uuid.UUID:
         credential_id = uuid.uuid4()
@@ -176,11 +189,13 @@ class Rig:
         ports = replace(self.ports, stop=asyncio.Event())
         rhythm = Rhythm(0.05, self.lease_seconds, timedelta(days=7))
         listen = lambda callback: self.db.raw_listen(CHANNEL, callback)  # noqa: E731
-        return OperationWorker(ports, self.limits, Uuid7Ids(), listen, rhythm), stop
+        tray = Tray(uuid.uuid4(), 1000)
+        self.desk = Desk(tray, self.limits, self.lease_seconds)
+        return OperationWorker(ports, self.limits, Uuid7Ids(), listen, rhythm, tray=tray), stop
 
     @contextlib.asynccontextmanager
     async def working(self, count: int = 1) -> AsyncIterator[None]:
-        """`count` workers run for the block."""
+        """`count` workers run for the block; what is sent meanwhile is handed over to the last one."""
         tasks = []
         stops = []
         for _ in range(count):
@@ -193,6 +208,7 @@ class Rig:
             for stop in stops:
                 stop.set()
             await asyncio.wait_for(asyncio.gather(*tasks), 20)
+            self.desk = None
 
     async def rows(self, statement: str, **values: Any) -> list[Any]:
         async with self.db.read() as tx:

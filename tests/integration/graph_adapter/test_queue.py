@@ -13,7 +13,7 @@ from graph_adapter.application.lease_operations import lease_operations
 from graph_adapter.application.purge_operations import purge_operations
 from graph_adapter.application.recover_operations import recover_operations
 from graph_adapter.application.run_operations import run_operations
-from graph_adapter.domain.fairness import Limits
+from graph_adapter.domain.fairness import Limits, Share
 from mesh_messaging.testing import drain_outbox
 from mesh_runtime.clock import ManualClock, Uuid7Ids
 from mesh_runtime.errors import InvalidInput, Unavailable
@@ -129,6 +129,24 @@ async def test_a_tenant_is_bounded_over_all_workers(idle_rig: Rig, tenant: Tenan
     assert [len(found) for found in await lease(idle_rig, limits)] == [20]
     assert [len(found) for found in await lease(idle_rig, limits)] == [10]
     assert await lease(idle_rig, limits) == []
+
+
+async def test_a_lease_looks_at_a_few_rows_whatever_the_planner_remembers(idle_rig: Rig, tenant: Tenant) -> None:
+    """Statistics of a quiet hour say that no operation is open; a plan made for that must not meet a queue."""
+    await idle_rig.send(*[order(idle_rig, tenant, f"done{number}") for number in range(300)])
+    async with idle_rig.db.transaction() as tx:
+        await tx.execute(text("UPDATE operation SET state = 'done'"))
+    async with idle_rig.db.transaction() as tx:
+        await tx.execute(text("ANALYZE operation"))
+    await idle_rig.send(*[order(idle_rig, tenant, f"t{number}") for number in range(1500)])
+    now = idle_rig.ports.clock.now()
+    async with idle_rig.db.transaction() as tx:
+        shares, leases = [Share(tenant.tenant_id, 100)], {tenant.tenant_id: uuid.uuid4()}
+        leased = await idle_rig.store.on(tx).operations.lease(shares, leases, now, now + timedelta(minutes=1))
+        read = "SELECT seq_tup_read + idx_tup_fetch FROM pg_stat_xact_user_tables WHERE relname = 'operation'"
+        rows_read = (await tx.execute(text(read))).scalar_one()
+    assert len(leased) == 100
+    assert rows_read <= 40 * len(leased), "not every waiting operation for each target"
 
 
 async def test_workers_side_by_side_never_share_an_operation(idle_rig: Rig, tenant: Tenant) -> None:

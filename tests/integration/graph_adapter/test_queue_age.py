@@ -1,5 +1,6 @@
 """How long work waits for a worker: the measure by which workers are added."""
 
+import uuid
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -7,7 +8,9 @@ from prometheus_client import REGISTRY
 from sqlalchemy import text
 
 from graph_adapter.adapters.observer import MeshObserver
+from graph_adapter.application.accept_operations import Desk
 from graph_adapter.application.measure_queue import measure_queue
+from graph_adapter.domain.tray import Tray
 from mesh_runtime.clock import ManualClock
 from support.graph_rig import Rig
 from support.simulated import Tenant
@@ -47,14 +50,29 @@ async def pause(rig: Rig, tenant: Tenant, seconds: float) -> None:
         )
 
 
-async def measured(rig: Rig) -> float | None:
-    await measure_queue(rig.store, MeshObserver(), ManualClock(NOW))
+async def measured(rig: Rig, tray: Tray | None = None) -> float | None:
+    await measure_queue(rig.store, tray or Tray(uuid.uuid4(), 0), MeshObserver(), ManualClock(NOW))
     return REGISTRY.get_sample_value("ucmesh_graph_queue_age_seconds")
 
 
 async def test_an_empty_queue_has_no_age(idle_rig: Rig) -> None:
     MeshObserver().queue_age(99)
     assert await measured(idle_rig) == 0
+
+
+async def test_what_waits_in_the_tray_counts_too(idle_rig: Rig, tenant: Tenant) -> None:
+    tray = Tray(uuid.uuid4(), 10)
+    tray.is_open = True
+    idle_rig.desk = Desk(tray, idle_rig.limits, 60)
+    await idle_rig.send(idle_rig.order(tenant, "tenant.probe", {}))
+    idle_rig.desk = None
+    (row,) = await idle_rig.rows("SELECT started_at FROM operation")
+    later = ManualClock(row.started_at + timedelta(seconds=70))
+    await measure_queue(idle_rig.store, tray, MeshObserver(), later)
+    assert REGISTRY.get_sample_value("ucmesh_graph_queue_age_seconds") == 70
+    tray.pause(tenant.tenant_id, later.now() + timedelta(seconds=1))
+    await measure_queue(idle_rig.store, tray, MeshObserver(), later)
+    assert REGISTRY.get_sample_value("ucmesh_graph_queue_age_seconds") == 0
 
 
 async def test_the_oldest_of_any_lane_counts(idle_rig: Rig, tenant: Tenant) -> None:

@@ -1,6 +1,7 @@
 """Database on a real PostgreSQL: transaction edges, what transient means, and coming back after losing the server."""
 
 import asyncio
+import contextlib
 import uuid
 
 import pytest
@@ -8,7 +9,7 @@ from sqlalchemy import exc, text
 
 from mesh_runtime import db as db_module
 from mesh_runtime import faults, telemetry
-from mesh_runtime.db import AFTER_COMMIT, BEFORE_COMMIT, Database
+from mesh_runtime.db import AFTER_COMMIT, BEFORE_COMMIT, Database, at_end
 from mesh_runtime.errors import Refused, Unavailable
 from support.databases import kill_backends
 from support.waiting import eventually
@@ -43,6 +44,23 @@ async def test_an_error_rolls_back_and_passes_through(db):
         async with db.transaction() as tx:
             await tx.execute(text("INSERT INTO thing VALUES (1), (1)"))
     assert await ids(db) == []
+
+
+async def test_the_end_of_a_transaction_is_told_once_and_as_it_was(db):
+    told: list[tuple[str, bool]] = []
+
+    async def run(name: str, point: str | None) -> None:
+        with faults.inject(point, 1, "error") if point else contextlib.nullcontext():
+            async with db.transaction() as tx:
+                at_end(tx, lambda durable: told.append((name, durable)))
+                await tx.execute(text("SELECT 1"))
+                assert told == told_before
+
+    for name, point in (("whole", None), ("failed", BEFORE_COMMIT), ("died after", AFTER_COMMIT)):
+        told_before = list(told)
+        with contextlib.suppress(faults.FaultInjected):
+            await run(name, point)
+    assert told == [("whole", True), ("failed", False), ("died after", True)]
 
 
 async def test_cancelling_rolls_back_and_gives_the_connection_back(db):

@@ -10,6 +10,7 @@ import asyncio
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import AbstractContextManager, asynccontextmanager, contextmanager, suppress
+from dataclasses import dataclass
 from typing import Any
 
 import asyncpg
@@ -40,6 +41,7 @@ LISTEN_BACKOFF_FIRST_SECONDS = 0.1
 LISTEN_BACKOFF_MAX_SECONDS = 5.0
 LISTEN_PROBE_SECONDS = 30.0
 
+_AT_END = "mesh_runtime.at_end"
 _LOST_CONNECTION = frozenset({"57P01", "57P02", "57P03", "57P05", "25P03", "25P04"})
 _CONTENTION = frozenset({"40001", "40P01", "55P03", "57014"})
 
@@ -80,6 +82,9 @@ class Database:
             "transaction_timeout": str(transaction_timeout_seconds * 1000),
             # Short statements on arrays never earn back a compilation.
             "jit": "off",
+            # What is hot is in memory: a lookup by index is nearly as cheap as the next page, so a few hundred of them
+            # are never traded for a scan of a whole table.
+            "random_page_cost": "1.1",
         }
         self.engine: AsyncEngine = create_async_engine(
             "postgresql+asyncpg://",
@@ -107,9 +112,11 @@ class Database:
         """
         with _span("db.transaction"), translated():
             async with self.engine.connect() as connection:
-                async with connection.begin():
-                    yield connection
-                    faults.fault_point(BEFORE_COMMIT)
+                with _told_at_end(connection) as ended:
+                    async with connection.begin():
+                        yield connection
+                        faults.fault_point(BEFORE_COMMIT)
+                    ended.durable = True
                 faults.fault_point(AFTER_COMMIT)
 
     @asynccontextmanager
@@ -181,6 +188,30 @@ class Database:
                 await connection.fetchval("SELECT 1", timeout=CONNECT_TIMEOUT_SECONDS)
         finally:
             connection.terminate()
+
+
+def at_end(tx: AsyncConnection, call: Callable[[bool], None]) -> None:
+    """`call` is told once how the transaction of `Database.transaction` ended: True only when it is known to be
+    durable. It must be quick and must not raise.
+    """
+    tx.info[_AT_END].append(call)
+
+
+@dataclass(slots=True)
+class _End:
+    durable: bool = False
+
+
+@contextmanager
+def _told_at_end(connection: AsyncConnection) -> Iterator[_End]:
+    calls: list[Callable[[bool], None]] = []
+    connection.info[_AT_END] = calls
+    ended = _End()
+    try:
+        yield ended
+    finally:
+        for call in calls:
+            call(ended.durable)
 
 
 def plain_dsn(url: SecretStr | str) -> str:

@@ -21,11 +21,13 @@ from graph_adapter.adapters.graph.client import GraphClient
 from graph_adapter.adapters.observer import MeshObserver
 from graph_adapter.adapters.templates import load_catalogue
 from graph_adapter.adapters.vault import SEALED_COLUMNS, SealedVault
+from graph_adapter.application.accept_operations import Desk
 from graph_adapter.application.reload_templates import TemplateShelf
 from graph_adapter.application.run_operations import RunPorts
 from graph_adapter.domain.credential import Credential, CredentialSecret
 from graph_adapter.domain.fairness import Limits
 from graph_adapter.domain.progress import Pauses
+from graph_adapter.domain.tray import Tray
 from graph_adapter.entrypoints import consumer, http
 from graph_adapter.entrypoints.workers import OperationWorker, Rhythm
 from graph_adapter.settings import GraphAdapterSettings
@@ -67,6 +69,8 @@ class Parts:
     observer: MeshObserver
     clock: SystemClock
     ids: Uuid7Ids
+    limits: Limits
+    tray: Tray
 
 
 def build(settings: GraphAdapterSettings) -> Parts:
@@ -75,6 +79,12 @@ def build(settings: GraphAdapterSettings) -> Parts:
     db = Database(settings.database_url, pool_size_max=settings.database_pool_size_max, application_name=SERVICE)
     store = DatabaseStore(db, observer, ids, clock)
     vault = SealedVault(SealingKey.from_file(settings.sealing_key_file), Sealer.from_file(settings.kek_file))
+    limits = Limits(
+        run_size_max=settings.run_size_max,
+        tenant_in_flight_max=settings.tenant_in_flight_max,
+        runs_max=settings.runs_max,
+        runs_per_tenant_max=settings.runs_per_tenant_max,
+    )
     return Parts(
         settings=settings,
         db=db,
@@ -98,6 +108,9 @@ def build(settings: GraphAdapterSettings) -> Parts:
         observer=observer,
         clock=clock,
         ids=ids,
+        limits=limits,
+        # Opened by the worker; in a process without one it stays closed, and everything is queued.
+        tray=Tray(ids.new(), settings.run_size_max * settings.runs_max),
     )
 
 
@@ -121,12 +134,13 @@ def api_role(parts: Parts, health: Health) -> Role:
 
 def consumer_role(parts: Parts) -> Role:
     """Commands and credentials from Kafka."""
+    desk = Desk(parts.tray, parts.limits, parts.settings.lease_seconds)
     batch_consumer = BatchConsumer(
         KafkaSettings.from_service(parts.settings, SERVICE),
         parts.db,
         name=wire.CONSUMER,
         topics=consumer.TOPICS,
-        handlers=consumer.handlers(parts.store.on, parts.vault, parts.clock),
+        handlers=consumer.handlers(parts.store.on, parts.vault, parts.clock, desk),
         batch_size_max=parts.settings.consumer_batch_size_max,
         clock=parts.clock,
     )
@@ -152,14 +166,15 @@ def worker_role(parts: Parts) -> Role:
         batches_max=settings.batches_per_run_max,
         stop=asyncio.Event(),
     )
-    limits = Limits(
-        run_size_max=settings.run_size_max,
-        tenant_in_flight_max=settings.tenant_in_flight_max,
-        runs_max=settings.runs_max,
-        runs_per_tenant_max=settings.runs_per_tenant_max,
-    )
     rhythm = Rhythm(settings.poll_seconds, settings.lease_seconds, timedelta(days=settings.keep_days))
-    worker = OperationWorker(ports, limits, parts.ids, lambda callback: parts.db.raw_listen(CHANNEL, callback), rhythm)
+    worker = OperationWorker(
+        ports,
+        parts.limits,
+        parts.ids,
+        lambda callback: parts.db.raw_listen(CHANNEL, callback),
+        rhythm,
+        tray=parts.tray,
+    )
     return Role("worker", worker.run)
 
 

@@ -32,7 +32,7 @@ class GraphAdapterSettings(ServiceSettings):
     )
     poll_seconds: float = Field(0.05, ge=0.01, le=60)
     run_size_max: int = Field(200, ge=1, le=2000, description="targets of one tenant in one run")
-    tenant_in_flight_max: int = Field(600, ge=1, le=20_000, description="targets of one tenant over all replicas")
+    tenant_in_flight_max: int = Field(2_000, ge=1, le=20_000, description="targets of one tenant over all replicas")
     runs_max: int = Field(24, ge=1, le=500, description="runs of this process")
     runs_per_tenant_max: int = Field(3, ge=1, le=50)
     batches_per_run_max: int = Field(4, ge=1, le=50, description="$batch calls of one run under way at a time")

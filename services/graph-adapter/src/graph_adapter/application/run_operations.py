@@ -29,7 +29,7 @@ from graph_adapter.domain.machine import UNEXPECTED, Machine
 from graph_adapter.domain.operation import ACTIVE_CREDENTIAL, REQUEST_ID_COUNT_MAX, LeasedOperation, Reply, Result
 from graph_adapter.domain.ports import Graph, Observer, Store, Tokens
 from graph_adapter.domain.progress import Directive, Finished, LookUp, Pauses, Progress, Wait
-from graph_adapter.domain.settlement import Checkpoint, Parked, Settlement, TenantPause
+from graph_adapter.domain.settlement import Checkpoint, Parked, Settlement, TenantPause, unbegun
 from graph_adapter.domain.turns import Turns
 from mesh_runtime import faults
 from mesh_runtime.clock import Clock
@@ -133,7 +133,7 @@ class _Run:
         """Those whose turn it is; nobody's once the tenant pauses or the worker stops."""
         now = self._ports.clock.now()
         if self._settlement.pause is not None or self._ports.stop.is_set():
-            self._settlement.parked.extend(_unbegun(leased, now) for leased in self._turns.give_up_all())
+            self._settlement.parked.extend(unbegun(leased, now) for leased in self._turns.give_up_all())
         active = []
         while following := self._turns.next():
             for leased in following:
@@ -243,7 +243,7 @@ class _Run:
         """Those after it wait in the queue for it."""
         leased, now = progress.leased, self._ports.clock.now()
         self._settlement.parked.append(Parked(leased.command.operation_id, not_before, progress.dump(), False))
-        self._settlement.parked.extend(_unbegun(each, now) for each in self._turns.give_up(leased.command.target))
+        self._settlement.parked.extend(unbegun(each, now) for each in self._turns.give_up(leased.command.target))
 
     def _put_all_back(self, seconds: float, reason: str) -> None:
         now = self._ports.clock.now()
@@ -253,7 +253,7 @@ class _Run:
             if until >= leased.command.deadline:
                 self._end(leased, ops.failed("timeout", f"Sign-in is not possible: {reason}", retryable=True), ())
             else:
-                self._settlement.parked.append(_unbegun(leased, now))
+                self._settlement.parked.append(unbegun(leased, now))
 
     def _pause(self, until: datetime, reason: str) -> bool:
         """False when the tenant pauses for longer already."""
@@ -289,7 +289,3 @@ def _sign_in_pause_seconds(error: Unavailable) -> float:
 
 def _must_keep(progress: Progress) -> bool:
     return progress.dirty and progress.step.writes
-
-
-def _unbegun(leased: LeasedOperation, now: datetime) -> Parked:
-    return Parked(leased.command.operation_id, now, leased.progress, leased.interrupted, begun=False)

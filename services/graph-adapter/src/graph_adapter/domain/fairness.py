@@ -8,22 +8,29 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 
 
 @dataclass(frozen=True, slots=True)
 class Backlog:
-    """One tenant that has work due. `urgent`: its first operation is in the urgent lane."""
+    """One tenant that has work due. `urgent`: its first operation is in the urgent lane; `head`: that one's lane, lower
+    is sooner, and since when it is here.
+    """
 
     tenant_id: str
     urgent: bool
+    head: tuple[int, datetime] | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Share:
-    """Take up to `take` targets of the tenant: the operations of one run one after the other."""
+    """Take up to `take` targets of the tenant: the operations of one run one after the other. `is_held`: they are
+    leased already and wait in this process's tray.
+    """
 
     tenant_id: str
     take: int
+    is_held: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,9 +40,16 @@ class Limits:
     """
 
     run_size_max: int = 200
-    tenant_in_flight_max: int = 600
+    tenant_in_flight_max: int = 2_000
     runs_max: int = 24
     runs_per_tenant_max: int = 3
+
+    @property
+    def tenant_handed_over_max(self) -> int:
+        """Beyond this many targets in flight commands are queued: the rest is kept for what waits in the queue, which
+        would starve otherwise.
+        """
+        return self.tenant_in_flight_max * 7 // 10
 
 
 def candidates(
@@ -56,18 +70,42 @@ def candidates(
     return [item.tenant_id for item in order[: max(free, 0) * 2]]
 
 
+def together(waiting: Sequence[Backlog], held: Sequence[Backlog]) -> tuple[list[Backlog], frozenset[str]]:
+    """One queue of tenants out of what waits in the database and what this process holds; and those to be served from
+    what it holds, because nothing of theirs that waits comes before it.
+    """
+    known = {item.tenant_id: item for item in waiting}
+    first = []
+    for item in held:
+        queued = known.get(item.tenant_id)
+        if queued is None or queued.head is None or item.head is None or item.head <= queued.head:
+            known[item.tenant_id] = item
+            first.append(item.tenant_id)
+    return list(known.values()), frozenset(first)
+
+
 def shares(
-    tenant_ids: Sequence[str], in_flight: Mapping[str, int], running: Mapping[str, int], limits: Limits
+    tenant_ids: Sequence[str],
+    in_flight: Mapping[str, int],
+    running: Mapping[str, int],
+    limits: Limits,
+    *,
+    first: frozenset[str] = frozenset(),
+    held: frozenset[str] = frozenset(),
 ) -> list[Share]:
     """What each candidate gets. `in_flight` counts targets with leased operations over all replicas, for the tenants
-    that are ours to serve now.
+    that are ours to lease for now. Of the tenants `held` in this process's tray, those in `first` are served from it,
+    and those that nothing more can be leased for.
     """
     free = limits.runs_max - sum(running.values())
     granted: list[Share] = []
     for tenant_id in tenant_ids:
-        if tenant_id not in in_flight:
-            continue
-        room = min(limits.run_size_max, limits.tenant_in_flight_max - in_flight[tenant_id])
-        if room > 0 and len(granted) < free:
+        if len(granted) == free:
+            break
+        leased = in_flight.get(tenant_id, limits.tenant_in_flight_max)
+        room = min(limits.run_size_max, limits.tenant_in_flight_max - leased)
+        if tenant_id in held and (tenant_id in first or room <= 0):
+            granted.append(Share(tenant_id, limits.run_size_max, is_held=True))
+        elif room > 0:
             granted.append(Share(tenant_id, room))
     return granted

@@ -5,7 +5,7 @@ Owns the names of the doors. Refuses implementations: `adapters/` has them, `mai
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, AbstractContextManager
 from datetime import datetime
 from typing import Protocol
@@ -16,14 +16,20 @@ from graph_adapter.domain.fairness import Backlog, Share
 from graph_adapter.domain.operation import Command, LeasedOperation, Reply
 from graph_adapter.domain.progress import Answer, Created, Request
 from graph_adapter.domain.settlement import Settlement
-from graph_adapter.domain.views import OperationView, StoredReply, TenantView
+from graph_adapter.domain.views import Accepted, HandOver, OperationView, StoredReply, TenantView
 
 
 class Operations(Protocol):
     """The table that is queue, inbox of commands and ledger at once."""
 
-    async def accept(self, commands: Sequence[Command], now: datetime) -> Sequence[StoredReply]:
-        """Queues the new ones; answers the stored replies of those that are done already."""
+    async def room(self, tenant_ids: Sequence[str], now: datetime) -> Mapping[str, int]:
+        """Of these tenants, those that are not paused, with the number of their targets that are leased. Keeps leasers
+        away from them until the transaction ends; left out are those another one is at.
+        """
+        ...
+
+    async def accept(self, commands: Sequence[Command], now: datetime, handed: HandOver | None) -> Accepted:
+        """Writes the new ones down: queued, or leased where `handed` says so and nothing of their target is open."""
         ...
 
     async def waiting(self, now: datetime) -> Sequence[Backlog]:
@@ -56,12 +62,16 @@ class Operations(Protocol):
         """Puts operations with an expired lease back; the first of each target is marked as interrupted."""
         ...
 
-    async def extend(self, lease_ids: Sequence[UUID], due: datetime, until: datetime) -> None:
-        """Moves the end of leases that are still held and end by `due`."""
+    async def extend(
+        self, operation_ids: Sequence[UUID], lease_ids: Sequence[UUID], due: datetime, until: datetime
+    ) -> Sequence[UUID]:
+        """Moves the end of these operations' leases, if still held under one of these and ending by `due`; answers
+        which.
+        """
         ...
 
-    async def abandon(self, lease_id: UUID, now: datetime) -> None:
-        """Lets a lease expire at once."""
+    async def abandon(self, lease_id: UUID, operation_ids: Sequence[UUID], now: datetime) -> None:
+        """Lets the lease of these operations expire at once."""
         ...
 
     async def purge(self, before: datetime, count_max: int) -> int:
@@ -107,6 +117,10 @@ class Replies(Protocol):
 
 class Unit(Protocol):
     """One open transaction."""
+
+    def at_end(self, call: Callable[[bool], None]) -> None:
+        """`call` is told how the transaction ended: True only when it is known to be durable."""
+        ...
 
     @property
     def operations(self) -> Operations: ...

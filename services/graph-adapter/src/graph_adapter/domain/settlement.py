@@ -11,7 +11,7 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from graph_adapter.domain.operation import Reply
+from graph_adapter.domain.operation import LeasedOperation, Reply
 from mesh_runtime.values import lean_dataclass
 
 
@@ -59,3 +59,8 @@ class Settlement:
     @property
     def is_empty(self) -> bool:
         return not (self.replies or self.parked or self.checkpoints or self.pause or self.roles is not None)
+
+
+def unbegun(leased: LeasedOperation, now: datetime) -> Parked:
+    """Back into the queue as if this lease had not been."""
+    return Parked(leased.command.operation_id, now, leased.progress, leased.interrupted, begun=False)

@@ -5,7 +5,7 @@ Owns their fields. Refuses behaviour.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -22,6 +22,25 @@ class StoredReply:
     reply_to: str
     traceparent: str | None
     data: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class HandOver:
+    """These operations are to be leased by whoever accepts them."""
+
+    operation_ids: frozenset[UUID]
+    lease_id: UUID
+    lease_end: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Accepted:
+    """What became of commands: `done` are the stored replies of those carried out before, `leased` those handed over;
+    the others are queued, or were already.
+    """
+
+    done: Sequence[StoredReply]
+    leased: frozenset[UUID]
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,9 +70,10 @@ class OperationView:
 
 @dataclass(frozen=True, slots=True)
 class TenantView:
-    """What is known about a tenant: its active credential, and the permissions last seen in its token."""
+    """What is known about a tenant: its active credential, the permissions last seen in its token, its pause."""
 
     tenant_id: str
     active_credential_id: UUID | None
     roles: frozenset[str] | None
     roles_seen_at: datetime | None
+    paused_until: datetime | None = None

@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from graph_adapter import wire
-from graph_adapter.application.accept_operations import accept_operations
+from graph_adapter.application.accept_operations import Desk, accept_operations
 from graph_adapter.application.activate_credentials import activate_credentials
 from graph_adapter.application.keep_credentials import keep_credentials
 from graph_adapter.domain.ports import Unit, Vault
@@ -21,11 +21,15 @@ from mesh_runtime.clock import Clock
 TOPICS = (wire.COMMANDS_TOPIC, wire.CERTIFICATES_TOPIC)
 
 
-def handlers(unit_on: Callable[[AsyncConnection], Unit], vault: Vault, clock: Clock) -> Mapping[str, Handler]:
-    """`unit_on` makes a unit of work of the consumer's transaction."""
+def handlers(
+    unit_on: Callable[[AsyncConnection], Unit], vault: Vault, clock: Clock, desk: Desk | None = None
+) -> Mapping[str, Handler]:
+    """`unit_on` makes a unit of work of the consumer's transaction; `desk` leads to the worker, if this process has
+    one.
+    """
 
     async def execute(tx: AsyncConnection, messages: Sequence[InboundMessage]) -> None:
-        await accept_operations(unit_on(tx), [wire.command_of(message.event) for message in messages], clock)
+        await accept_operations(unit_on(tx), [wire.command_of(message.event) for message in messages], clock, desk)
 
     async def delivered(tx: AsyncConnection, messages: Sequence[InboundMessage]) -> None:
         found = [wire.delivery_of(message.event) for message in messages]

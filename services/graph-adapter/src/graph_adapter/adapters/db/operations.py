@@ -25,7 +25,7 @@ from graph_adapter.adapters.db.tenants import TenantTable
 from graph_adapter.domain.fairness import Backlog, Share
 from graph_adapter.domain.operation import Command, LeasedOperation, Reply
 from graph_adapter.domain.settlement import Checkpoint, Parked, Settlement
-from graph_adapter.domain.views import OperationView, StoredReply
+from graph_adapter.domain.views import Accepted, HandOver, OperationView, StoredReply
 from graph_adapter.wire import Completed
 
 TENANT_COUNT_MAX = 20_000
@@ -39,28 +39,41 @@ class OperationTable:
         self._tx = tx
         self._encode = encode
 
-    async def accept(self, commands: Sequence[Command], now: datetime) -> Sequence[StoredReply]:
+    async def room(self, tenant_ids: Sequence[str], now: datetime) -> Mapping[str, int]:
+        rows = await self._tx.execute(sql.ROOM, {"tenant_ids": list(tenant_ids), "now": now})
+        return {row.tenant_id: row.target_count for row in rows}
+
+    async def accept(self, commands: Sequence[Command], now: datetime, handed: HandOver | None) -> Accepted:
         if not commands:
-            return []
-        rows = await self._tx.execute(
-            sql.ACCEPT,
-            {
-                "operation_ids": [command.operation_id for command in commands],
-                "operations": [command.operation for command in commands],
-                "versions": [command.version for command in commands],
-                "tenant_ids": [command.tenant_id for command in commands],
-                "targets": [command.target for command in commands],
-                "params": [json_text(command.params) for command in commands],
-                "deadlines": [command.deadline for command in commands],
-                "reply_tos": [command.reply_to for command in commands],
-                "plan_ids": [command.plan_id for command in commands],
-                "lanes": [LANE_NUMBERS[command.lane] for command in commands],
-                "credentials": [command.credential for command in commands],
-                "traceparents": [command.traceparent for command in commands],
-                "now": now,
-                "channel": sql.CHANNEL,
-            },
-        )
+            return Accepted((), frozenset())
+        leased = handed.operation_ids if handed is not None else frozenset()
+        values = {
+            "operation_ids": [command.operation_id for command in commands],
+            "operations": [command.operation for command in commands],
+            "versions": [command.version for command in commands],
+            "tenant_ids": [command.tenant_id for command in commands],
+            "targets": [command.target for command in commands],
+            "params": [json_text(command.params) for command in commands],
+            "deadlines": [command.deadline for command in commands],
+            "reply_tos": [command.reply_to for command in commands],
+            "plan_ids": [command.plan_id for command in commands],
+            "lanes": [LANE_NUMBERS[command.lane] for command in commands],
+            "credentials": [command.credential for command in commands],
+            "traceparents": [command.traceparent for command in commands],
+            "handed": [command.operation_id in leased for command in commands],
+            "lease_id": handed.lease_id if handed is not None else None,
+            "until": handed.lease_end if handed is not None else None,
+            "now": now,
+            "channel": sql.CHANNEL,
+        }
+        rows = (await self._tx.execute(sql.ACCEPT, values)).all()
+        new = {row.operation_id: row.leased for row in rows}
+        known = [command.operation_id for command in commands if command.operation_id not in new]
+        done = await self._stored(known) if known else ()
+        return Accepted(done, frozenset(key for key, is_leased in new.items() if is_leased))
+
+    async def _stored(self, operation_ids: Sequence[UUID]) -> Sequence[StoredReply]:
+        rows = await self._tx.execute(sql.STORED, {"operation_ids": operation_ids})
         return [
             StoredReply(r.operation_id, r.plan_id, r.tenant_id, r.reply_to, r.traceparent, r.reply.encode())
             for r in rows
@@ -68,7 +81,7 @@ class OperationTable:
 
     async def waiting(self, now: datetime) -> Sequence[Backlog]:
         rows = await self._tx.execute(sql.WAITING, {"now": now, "tenant_count_max": TENANT_COUNT_MAX})
-        return [Backlog(row.tenant_id, row.urgent) for row in rows]
+        return [Backlog(row.tenant_id, row.lane == 0, (row.lane, row.received_at)) for row in rows]
 
     async def longest_wait_seconds(self, now: datetime) -> float:
         return float(
@@ -119,11 +132,15 @@ class OperationTable:
     async def recover(self, now: datetime) -> int:
         return int((await self._tx.execute(sql.RECOVER, {"now": now})).scalar_one())
 
-    async def extend(self, lease_ids: Sequence[UUID], due: datetime, until: datetime) -> None:
-        await self._tx.execute(sql.EXTEND, {"lease_ids": list(lease_ids), "due": due, "until": until})
+    async def extend(
+        self, operation_ids: Sequence[UUID], lease_ids: Sequence[UUID], due: datetime, until: datetime
+    ) -> Sequence[UUID]:
+        values = {"operation_ids": list(operation_ids), "lease_ids": list(lease_ids), "due": due, "until": until}
+        return await self._written(sql.EXTEND, values)
 
-    async def abandon(self, lease_id: UUID, now: datetime) -> None:
-        await self._tx.execute(sql.ABANDON, {"lease_id": lease_id, "now": now})
+    async def abandon(self, lease_id: UUID, operation_ids: Sequence[UUID], now: datetime) -> None:
+        values = {"lease_id": lease_id, "operation_ids": list(operation_ids), "now": now}
+        await self._tx.execute(sql.ABANDON, values)
 
     async def purge(self, before: datetime, count_max: int) -> int:
         return int((await self._tx.execute(sql.PURGE, {"before": before, "count_max": count_max})).scalar_one())

@@ -10,45 +10,65 @@ from sqlalchemy import text
 
 CHANNEL = "ucmesh_graph_operation"
 
-# The outer SELECT reads the table as it was before: a row it finds was there, and done, when the command came again.
+# Takes the same locks as CLAIM. What is found here may be a moment old; whether a target is free, ACCEPT looks itself.
+ROOM = text("""
+SELECT c.tenant_id,
+       (SELECT count(DISTINCT o.target) FROM operation AS o WHERE o.tenant_id = c.tenant_id AND o.state = 'leased')
+           AS target_count
+FROM unnest(CAST(:tenant_ids AS text[])) AS c (tenant_id)
+WHERE (SELECT t.not_before FROM tenant AS t WHERE t.tenant_id = c.tenant_id AND t.not_before > :now) IS NULL
+  AND pg_try_advisory_xact_lock(hashtextextended('graph-lease:' || c.tenant_id, 0))
+""")
+
 ACCEPT = text("""
-WITH given AS (
-    SELECT * FROM unnest(
+WITH given AS MATERIALIZED (
+    SELECT g.*, g.handed AND (
+               SELECT true FROM operation AS e
+               WHERE e.tenant_id = g.tenant_id AND e.target = g.target AND e.state <> 'done' LIMIT 1) IS NULL AS leased
+    FROM unnest(
         CAST(:operation_ids AS uuid[]), CAST(:operations AS text[]), CAST(:versions AS integer[]),
         CAST(:tenant_ids AS text[]), CAST(:targets AS text[]), CAST(:params AS text[]),
         CAST(:deadlines AS timestamptz[]), CAST(:reply_tos AS text[]), CAST(:plan_ids AS uuid[]),
-        CAST(:lanes AS smallint[]), CAST(:credentials AS text[]), CAST(:traceparents AS text[])
+        CAST(:lanes AS smallint[]), CAST(:credentials AS text[]), CAST(:traceparents AS text[]),
+        CAST(:handed AS boolean[])
     ) WITH ORDINALITY AS g (operation_id, operation, version, tenant_id, target, params, deadline, reply_to,
-                            plan_id, lane, credential, traceparent, place)
+                            plan_id, lane, credential, traceparent, handed, place)
 ), added AS (
     INSERT INTO operation (operation_id, operation, version, tenant_id, target, params, deadline, reply_to, plan_id,
-                           lane, credential, traceparent, received_at, not_before)
+                           lane, credential, traceparent, received_at, not_before, state, lease_id, lease_until,
+                           attempts, started_at)
     SELECT operation_id, operation, version, tenant_id, target, params::json, deadline, reply_to, plan_id,
-           lane, credential, traceparent, :now, :now
+           lane, credential, traceparent, :now, :now, CASE WHEN leased THEN 'leased' ELSE 'queued' END,
+           CASE WHEN leased THEN CAST(:lease_id AS uuid) END, CASE WHEN leased THEN CAST(:until AS timestamptz) END,
+           CASE WHEN leased THEN 1 ELSE 0 END, CASE WHEN leased THEN CAST(:now AS timestamptz) END
     FROM given ORDER BY place
     ON CONFLICT (operation_id) DO NOTHING
-), woken AS (
-    SELECT pg_notify(:channel, '')
+    RETURNING operation_id, state = 'leased' AS leased
+), woken AS MATERIALIZED (
+    SELECT pg_notify(:channel, '') WHERE EXISTS (SELECT FROM added WHERE NOT leased)
 )
-SELECT o.operation_id, o.plan_id, o.tenant_id, o.reply_to, o.traceparent, o.reply::text AS reply
-FROM woken CROSS JOIN (SELECT DISTINCT operation_id FROM given) AS g
-JOIN operation AS o USING (operation_id)
-WHERE o.state = 'done'
+SELECT added.operation_id, added.leased FROM added LEFT JOIN woken ON true
+""")
+
+STORED = text("""
+SELECT operation_id, plan_id, tenant_id, reply_to, traceparent, reply::text AS reply FROM operation
+WHERE operation_id = ANY (CAST(:operation_ids AS uuid[])) AND state = 'done'
 """)
 
 # A loose index scan: one step a tenant, however long its queue is.
 WAITING = text("""
-WITH RECURSIVE waiting (tenant_id, lane) AS (
-    (SELECT tenant_id, lane FROM operation
+WITH RECURSIVE waiting (tenant_id, lane, received_at) AS (
+    (SELECT tenant_id, lane, received_at FROM operation
      WHERE state = 'queued' AND not_before <= :now ORDER BY tenant_id, lane, seq LIMIT 1)
     UNION ALL
-    SELECT following.tenant_id, following.lane FROM waiting CROSS JOIN LATERAL (
-        SELECT tenant_id, lane FROM operation
+    SELECT following.tenant_id, following.lane, following.received_at FROM waiting CROSS JOIN LATERAL (
+        SELECT tenant_id, lane, received_at FROM operation
         WHERE state = 'queued' AND not_before <= :now AND tenant_id > waiting.tenant_id
         ORDER BY tenant_id, lane, seq LIMIT 1) AS following
 )
-SELECT w.tenant_id, w.lane = 0 AS urgent
-FROM (SELECT tenant_id, lane FROM waiting LIMIT :tenant_count_max) AS w LEFT JOIN tenant AS t USING (tenant_id)
+SELECT w.tenant_id, w.lane, w.received_at
+FROM (SELECT tenant_id, lane, received_at FROM waiting LIMIT :tenant_count_max) AS w
+LEFT JOIN tenant AS t USING (tenant_id)
 WHERE t.not_before IS NULL OR t.not_before <= :now
 """)
 
@@ -80,35 +100,32 @@ WHERE pg_try_advisory_xact_lock(hashtextextended('graph-lease:' || c.tenant_id, 
 # `head`: the first operation of a target nobody holds. `picked`: it and what may follow it in the same run, so that a
 # target's operations are looked for once; nothing that comes after an operation which is not due, or not theirs to run.
 # Whatever a head's target has that is not done is queued; said so, it is found in the index of targets.
+# Scalar subqueries and an array instead of joins: after a quiet hour the planner knows of no open operation, and a join
+# it takes for one of two rows goes through the whole queue once for each of them (seen: one second a lease).
 LEASE = text("""
-WITH share AS (
+WITH share AS MATERIALIZED (
     SELECT * FROM unnest(CAST(:tenant_ids AS text[]), CAST(:takes AS integer[]), CAST(:lease_ids AS uuid[]))
         AS s (tenant_id, take, lease_id)
 ), head AS MATERIALIZED (
-    SELECT h.tenant_id, h.target, h.credential, s.lease_id FROM share AS s CROSS JOIN LATERAL (
+    SELECT h.tenant_id, h.target, h.credential FROM share AS s CROSS JOIN LATERAL (
         SELECT o.tenant_id, o.target, o.credential FROM operation AS o
         WHERE o.tenant_id = s.tenant_id AND o.state = 'queued' AND o.not_before <= :now
-          AND NOT EXISTS (
-              SELECT 1 FROM operation AS e
-              WHERE e.tenant_id = o.tenant_id AND e.target = o.target AND e.state <> 'done'
-                AND (e.state = 'leased' OR (e.lane, e.seq) < (o.lane, o.seq)))
+          AND (SELECT true FROM operation AS e
+               WHERE e.tenant_id = o.tenant_id AND e.target = o.target AND e.state <> 'done'
+                 AND (e.state = 'leased' OR (e.lane, e.seq) < (o.lane, o.seq)) LIMIT 1) IS NULL
         ORDER BY o.lane, o.seq LIMIT s.take) AS h
 ), picked AS MATERIALIZED (
-    SELECT p.operation_id, h.lease_id FROM head AS h CROSS JOIN LATERAL (
-        SELECT o.operation_id FROM operation AS o
-        WHERE o.tenant_id = h.tenant_id AND o.target = h.target AND o.state <> 'done' AND o.not_before <= :now
-          AND o.credential = h.credential
-          AND NOT EXISTS (
-              SELECT 1 FROM operation AS e
-              WHERE e.tenant_id = o.tenant_id AND e.target = o.target AND e.state <> 'done'
-                AND (e.lane, e.seq) < (o.lane, o.seq) AND (e.not_before > :now OR e.credential <> h.credential))
-        ORDER BY o.lane, o.seq LIMIT :follow_max
-        FOR UPDATE OF o) AS p
+    SELECT p.operation_id FROM head AS h CROSS JOIN LATERAL (
+        SELECT f.operation_id, bool_and(f.is_next) OVER (ORDER BY f.lane, f.seq) AS is_next FROM (
+            SELECT o.operation_id, o.lane, o.seq, o.not_before <= :now AND o.credential = h.credential AS is_next
+            FROM operation AS o WHERE o.tenant_id = h.tenant_id AND o.target = h.target AND o.state <> 'done'
+            ORDER BY o.lane, o.seq LIMIT :follow_max) AS f) AS p
+    WHERE p.is_next
 )
 UPDATE operation AS o
-SET state = 'leased', lease_id = p.lease_id, lease_until = :until, attempts = o.attempts + 1,
-    started_at = coalesce(o.started_at, :now)
-FROM picked AS p WHERE o.operation_id = p.operation_id
+SET state = 'leased', lease_id = (SELECT s.lease_id FROM share AS s WHERE s.tenant_id = o.tenant_id),
+    lease_until = :until, attempts = o.attempts + 1, started_at = coalesce(o.started_at, :now)
+WHERE o.operation_id = ANY (ARRAY(SELECT operation_id FROM picked)) AND o.state = 'queued'
 RETURNING o.operation_id, o.operation, o.version, o.tenant_id, o.target, o.params::text AS params, o.deadline,
           o.reply_to, o.plan_id, o.lane, o.credential, o.traceparent, o.attempts, o.started_at,
           o.progress::text AS progress, o.interrupted, o.interruptions, o.seq
@@ -148,10 +165,12 @@ RETURNING o.operation_id
 EXTEND = text("""
 WITH held AS (
     SELECT operation_id FROM operation
-    WHERE state = 'leased' AND lease_id = ANY (CAST(:lease_ids AS uuid[])) AND lease_until <= :due
+    WHERE operation_id = ANY (CAST(:operation_ids AS uuid[])) AND state = 'leased'
+      AND lease_id = ANY (CAST(:lease_ids AS uuid[])) AND lease_until <= :due
     FOR UPDATE SKIP LOCKED
 )
 UPDATE operation AS o SET lease_until = :until FROM held WHERE o.operation_id = held.operation_id
+RETURNING o.operation_id
 """)
 
 # A run carries a target's operations out one after the other: only the first of them that is left can have begun.
@@ -173,7 +192,10 @@ WITH expired AS (
 SELECT count(*) FROM put_back
 """)
 
-ABANDON = text("UPDATE operation SET lease_until = :now WHERE state = 'leased' AND lease_id = :lease_id")
+ABANDON = text("""
+UPDATE operation SET lease_until = :now
+WHERE operation_id = ANY (CAST(:operation_ids AS uuid[])) AND state = 'leased' AND lease_id = :lease_id
+""")
 
 PURGE = text("""
 WITH old AS (

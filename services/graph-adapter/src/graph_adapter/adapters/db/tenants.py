@@ -17,7 +17,7 @@ from graph_adapter.domain.settlement import TenantPause
 from graph_adapter.domain.views import TenantView
 
 _GET = text("""
-SELECT tenant_id, active_credential_id, roles, roles_seen_at FROM tenant
+SELECT tenant_id, active_credential_id, roles, roles_seen_at, not_before FROM tenant
 WHERE tenant_id = ANY (CAST(:tenant_ids AS text[]))
 """)
 
@@ -61,6 +61,7 @@ class TenantTable:
                 row.active_credential_id,
                 frozenset(row.roles) if row.roles is not None else None,
                 row.roles_seen_at,
+                row.not_before,
             )
             for row in rows
         }

@@ -18,18 +18,23 @@ from graph_adapter.adapters.outbox import OutboxReplies
 from graph_adapter.domain.operation import Reply
 from graph_adapter.domain.ports import Observer
 from mesh_runtime.clock import Clock, IdGenerator
-from mesh_runtime.db import Database
+from mesh_runtime.db import Database, at_end
 
 
 class UnitOfWork:
     """Implements the port `Unit` on an open transaction."""
 
     def __init__(self, tx: AsyncConnection, observer: Observer, ids: IdGenerator, clock: Clock) -> None:
+        self._tx = tx
         encode = _once(wire.completed)
         self.operations = OperationTable(tx, encode)
         self.tenants = TenantTable(tx)
         self.credentials = CredentialTable(tx)
         self.replies = OutboxReplies(tx, encode, observer, ids, clock)
+
+    def at_end(self, call: Callable[[bool], None]) -> None:
+        """`call` is told how the transaction ended."""
+        at_end(self._tx, call)
 
 
 class DatabaseStore:
