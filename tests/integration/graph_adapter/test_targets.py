@@ -12,12 +12,12 @@ from graph_adapter.application.lease_operations import TenantWork, lease_operati
 from graph_adapter.application.recover_operations import recover_operations
 from graph_adapter.application.run_operations import run_operations
 from graph_adapter.domain.fairness import Limits
-from mesh_runtime.clock import ManualClock, Uuid7Ids
+from mesh_runtime.clock import Clock, ManualClock, Uuid7Ids
 from support.graph_rig import Rig, ensure
 from support.simulated import Tenant
 
 IN_ORDER = """
-SELECT state, attempts, interrupted, interruptions, started_at, not_before > received_at AS later, outcome
+SELECT state, attempts, interrupted, interruptions, started_at, not_before, not_before > received_at AS later, outcome
 FROM operation ORDER BY seq
 """
 
@@ -28,9 +28,10 @@ async def empty(idle_rig: Rig) -> None:
         await tx.execute(text("TRUNCATE operation, outbox, tenant, created_object"))
 
 
-async def lease(rig: Rig, limits: Limits | None = None) -> list[TenantWork]:
+async def lease(rig: Rig, limits: Limits | None = None, clock: Clock | None = None) -> list[TenantWork]:
+    now = clock or rig.ports.clock
     return await lease_operations(
-        rig.store, {}, limits or Limits(), lease_seconds=5, last_served=None, clock=rig.ports.clock, ids=Uuid7Ids()
+        rig.store, {}, limits or Limits(), lease_seconds=5, last_served=None, clock=now, ids=Uuid7Ids()
     )
 
 
@@ -133,7 +134,8 @@ async def test_those_after_one_that_must_wait_go_back_as_if_never_leased(idle_ri
     assert [(row.state, row.attempts, row.interrupted, row.started_at) for row in rest] == [
         ("queued", 0, False, None)
     ] * 2
-    assert await leased(idle_rig) == []
+    just_before = ManualClock(first.not_before - timedelta(milliseconds=1))
+    assert await lease(idle_rig, clock=just_before) == []
 
 
 async def test_a_worker_that_stops_gives_back_what_it_has_not_begun(idle_rig: Rig, tenant: Tenant) -> None:
