@@ -19,7 +19,13 @@ from ucmesh_embedded.topology import Options
 NO_PWSH = "no pwsh on PATH"
 PARTS = {"kafka": "Apache Kafka", "postgres": "PostgreSQL", "pwsh": "PowerShell (pwsh)"}
 MESHES = {"mesh", "office"}
-MESH_FOLDERS = ("tests/e2e/", "tests/faults/chaos/", "tests/faults/mesh/", "tests/integration/embedded/test_mesh.py")
+MESH_FOLDERS = (
+    "tests/e2e/",
+    "tests/faults/chaos/",
+    "tests/faults/mesh/",
+    "tests/integration/embedded/test_mesh.py",
+    "tests/replay/",
+)
 """Where tests run a whole stack."""
 FIXTURES = {
     "kafka": {"kafka_bootstrap", "kafka_broker", *MESHES},

@@ -62,6 +62,7 @@ class Mesh:
         return self.stack.endpoints
 
     def start(self, names: tuple[str, ...] = ()) -> None:
+        """The named parts (none: all) that do not run yet."""
         self._call(self.stack.start(names), START_SECONDS_MAX)
 
     def stop(self) -> None:

@@ -123,11 +123,19 @@ class Stack:
         return self._supervisor
 
     async def start(self, names: Collection[str] = ()) -> Endpoints:
-        """Start the named parts (none: all), until they serve. StackError, with everything ended, when one cannot."""
-        self._prepare()
-        self._supervisor = Supervisor(self._on_event, self._write_pids, self.options.crashes_max)
-        wanted = self._with_needs(names or self.options.everything)
-        started = {part.name: asyncio.Event() for part in wanted}
+        """Start the named parts (none: all) that do not run yet, until they serve.
+
+        StackError, with everything ended, when one cannot.
+        """
+        if self._lock is None:
+            self._prepare()
+            self._supervisor = Supervisor(self._on_event, self._write_pids, self.options.crashes_max)
+        started = {name: asyncio.Event() for name in self._parts}
+        for name in self.supervisor.parts:
+            started[name].set()
+        wanted = [
+            part for part in self._with_needs(names or self.options.everything) if not started[part.name].is_set()
+        ]
         tasks = [asyncio.create_task(self._start_one(part, started)) for part in wanted]
         try:
             done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_EXCEPTION)

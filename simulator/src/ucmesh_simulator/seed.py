@@ -79,6 +79,8 @@ class UserSpec(Spec):
     number: E164 | None = None
     policies: dict[str, str] = {}
     settled: bool = True  # mailbox and Teams are there from the start
+    mailbox: dict[str, Any] = {}  # settings of Set-Mailbox and Set-CASMailbox
+    cas_mailbox: dict[str, Any] = {}
 
 
 class SecretSpec(Spec):
@@ -90,6 +92,7 @@ class SecretSpec(Spec):
 class CertificateSpec(Spec):
     certificate: str = Field(description="PEM, or base64 of the DER")
     display_name: str | None = None
+    expires_in_seconds: float | None = None  # unset: with the certificate
 
 
 class ApplicationSpec(Spec):

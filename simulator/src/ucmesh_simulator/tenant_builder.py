@@ -156,11 +156,7 @@ def _add_user(tenant: Tenant, spec: UserSpec) -> None:
     if upn.lower() in tenant.user_id_by_upn:
         raise SeedError(f"{upn} is in the seed twice")
     defaults = {"accountEnabled": True, "displayName": upn, "mailNickname": upn.partition("@")[0]}
-    user = new_user(tenant, {**defaults, **spec.properties})
-    if spec.id is not None:
-        tenant.remove_user(user)
-        user.id = spec.id
-        tenant.add_user(user)
+    user = new_user(tenant, {**defaults, **spec.properties}, spec.id)
     if spec.licences:
         by_name = {sku.part_number: sku.sku_id for sku in tenant.skus.values()}
         try:
@@ -168,6 +164,11 @@ def _add_user(tenant: Tenant, spec: UserSpec) -> None:
             change_licences(tenant, user, LicenceChange(add=wanted, remove=()))
         except LicenceRefusedError as refused:
             raise SeedError(f"{upn}: {refused}") from refused
+    if (spec.mailbox or spec.cas_mailbox) and user.mailbox is None:
+        raise SeedError(f"{upn}: mailbox settings need a licence with Exchange")
+    if user.mailbox is not None:
+        user.mailbox.settings |= spec.mailbox
+        user.mailbox.cas |= spec.cas_mailbox
     _add_voice(tenant, user, spec)
 
 
@@ -265,6 +266,8 @@ def _application(tenant: Tenant, spec: ApplicationSpec) -> Application:
             made = make_key(tenant, {"key": key, "displayName": certificate.display_name}, usable_at=tenant.created_at)
         except GraphError as refused:
             raise SeedError(f"application {spec.client_id}: {refused.message}") from refused
+        if certificate.expires_in_seconds is not None:
+            made.end = now + certificate.expires_in_seconds
         application.keys.append(made)
     return application
 

@@ -34,6 +34,35 @@ def test_the_same_seed_makes_the_same_ids() -> None:
     assert made[0] != made[2]
 
 
+def test_ids_that_another_run_drew_are_kept_apart() -> None:
+    names = [f"u{index}@northwind.example" for index in range(3)]
+    drawn = list(
+        build_tenant(World(), spec(users=[{"properties": {"userPrincipalName": name}} for name in names])).users
+    )
+    pinned = [
+        {"properties": {"userPrincipalName": name}, "id": user_id}
+        for name, user_id in zip(names, reversed(drawn), strict=True)
+    ]
+
+    tenant = build_tenant(World(), spec(users=pinned))
+
+    assert {user.upn: user.id for user in tenant.users.values()} == dict(zip(names, reversed(drawn), strict=True))
+
+
+def test_a_seeded_mailbox_has_its_settings() -> None:
+    properties = {"userPrincipalName": "boss@northwind.example", "usageLocation": "CH"}
+    boss = {"properties": properties, "mailbox": {"RetentionPolicy": "Short"}, "cas_mailbox": {"ImapEnabled": False}}
+
+    tenant = build_tenant(World(), spec(users=[{**boss, "licences": ["SPE_E5"]}]))
+
+    user = tenant.find_user("boss@northwind.example")
+    assert user is not None
+    assert user.mailbox is not None
+    assert (user.mailbox.settings["RetentionPolicy"], user.mailbox.cas["ImapEnabled"]) == ("Short", False)
+    with pytest.raises(SeedError, match="mailbox settings need a licence with Exchange"):
+        build_tenant(World(), spec(users=[boss]))
+
+
 def test_a_seeded_user_is_settled_or_still_coming() -> None:
     properties = {"displayName": "Boss", "usageLocation": "CH"}
     world = World(clock=SimClock(frozen_at=1_000_000.0))

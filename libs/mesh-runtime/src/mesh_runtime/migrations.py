@@ -43,8 +43,8 @@ _log = get_logger("mesh_runtime.migrations")
 _alembic_turn: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, asyncio.Lock] = weakref.WeakKeyDictionary()
 
 
-async def upgrade(url: SecretStr | str, package: str) -> None:
-    """Brings the database at `url` to the head of `package`'s migrations; returns at once when it is there.
+async def upgrade(url: SecretStr | str, package: str, revision: str = "head") -> None:
+    """Brings the database at `url` up to a revision of `package`'s migrations; returns at once when it is there.
 
     Safe to call from many processes at the same moment. A database that a newer release has migrated is left as it is.
     Raises Unavailable when the database does not answer, the turn does not come within LOCK_TIMEOUT_SECONDS, or a table
@@ -55,7 +55,7 @@ async def upgrade(url: SecretStr | str, package: str) -> None:
             return
         for attempt in range(1, DDL_ATTEMPTS_MAX + 1):
             try:
-                await _run(url, package)
+                await _run(url, package, revision)
             except exc.DBAPIError as error:
                 if getattr(error.orig, "sqlstate", None) != "55P03":
                     raise
@@ -145,12 +145,12 @@ def _engine(url: SecretStr | str) -> AsyncEngine:
     return create_async_engine("postgresql+asyncpg://", poolclass=pool.NullPool, connect_args=connect_args)
 
 
-async def _run(url: SecretStr | str, package: str) -> None:
+async def _run(url: SecretStr | str, package: str, revision: str) -> None:
     config = _config(package)
 
     def run(connection: Connection) -> None:
         config.attributes["connection"] = connection
-        command.upgrade(config, "head")
+        command.upgrade(config, revision)
 
     async with _engine(url).connect() as connection:
         await connection.run_sync(run)

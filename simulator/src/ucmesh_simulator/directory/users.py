@@ -34,13 +34,13 @@ def create_user(request: GraphRequest) -> GraphReply:
     return GraphReply(201, shown, {"location": f"{request.origin}/v1.0/users/{user.id}"})
 
 
-def new_user(tenant: Tenant, body: dict[str, Any]) -> User:
+def new_user(tenant: Tenant, body: dict[str, Any], user_id: str | None = None) -> User:
     """Puts a user whose properties were checked into the store, on its way to every face."""
     now, knobs = tenant.now(), tenant.knobs
     props = _kept(body)
     known = {name: value for name, value in props.items() if name in SYNCED}
     user = User(
-        id=tenant.new_id(),
+        id=user_id or tenant.new_id(),
         sequence=tenant.next_sequence(),
         props=props,
         created_at=now,
