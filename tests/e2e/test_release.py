@@ -13,7 +13,8 @@ import asyncpg
 import httpx
 import pytest
 
-from support import joiners
+from mesh_runtime import migrations
+from support import joiners, migration_sql
 from support.joiners import Office
 from support.mesh import Mesh, running
 from ucmesh_embedded import topology
@@ -34,10 +35,12 @@ SALES_SHARE = 0.1
 
 @pytest.fixture(scope="module")
 def pair(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Office]:
-    """A mesh of two replicas of each service, Northwind registered."""
+    """Two replicas of each service, which found the schema before its newest migration; Northwind is registered."""
     options = joiners.options(replicas=REPLICAS, pwsh=False)
     options.environment["orchestrator"]["ORCHESTRATOR_HTTP_LINGER_SECONDS"] = str(LINGER_SECONDS)
-    with running(tmp_path_factory.mktemp("release"), options) as mesh:
+    with running(tmp_path_factory.mktemp("release"), options, topology.SERVERS) as mesh:
+        asyncio.run(migrate_but_the_newest(mesh))
+        mesh.start()
         office = Office(mesh)
         path = f"/_sim/tenants/{joiners.NORTHWIND}/skus"
         for sku in ("SPE_E5", "SPE_E3"):
@@ -134,6 +137,16 @@ def test_replacing_every_replica_one_at_a_time_loses_and_refuses_nothing(pair: O
     for service in topology.SERVICES:
         with pair.mesh.client(service) as client:
             assert client.get("/dead-letters").raise_for_status().json()["items"] == []
+
+
+async def migrate_but_the_newest(mesh: Mesh) -> None:
+    """What the release before left: every database at its last revision but one, where there are two."""
+    for package in migration_sql.packages():
+        *_, before = ["", *(revision.name for revision in migration_sql.revisions(package)[:-1])]
+        if before:
+            url = mesh.stack.wiring.database_url(package.replace("_", "-"))
+            await migrations.upgrade(url, package, before)
+            assert await migrations.current(url, package) == before
 
 
 def expand(mesh: Mesh, service: str) -> None:
