@@ -19,14 +19,14 @@ from ucmesh_embedded.topology import Options
 NO_PWSH = "no pwsh on PATH"
 PARTS = {"kafka": "Apache Kafka", "postgres": "PostgreSQL", "pwsh": "PowerShell (pwsh)"}
 MESHES = {"mesh", "office"}
-MESH_FOLDERS = (
-    "tests/e2e/",
-    "tests/faults/chaos/",
-    "tests/faults/mesh/",
-    "tests/integration/embedded/test_mesh.py",
-    "tests/replay/",
-)
-"""Where tests run a whole stack."""
+MESH_FOLDERS = {
+    "tests/e2e/": "mesh in use",
+    "tests/faults/chaos/": "mesh in trouble",
+    "tests/faults/mesh/": "mesh in trouble",
+    "tests/integration/embedded/test_mesh.py": "mesh in trouble",
+    "tests/replay/": "mesh in trouble",
+}
+"""Where tests run a whole stack, and the worker that has it: two stacks at once, no more."""
 FIXTURES = {
     "kafka": {"kafka_bootstrap", "kafka_broker", *MESHES},
     "postgres": {"postgres_server", "postgres_url", "fresh_database", *MESHES},
@@ -91,11 +91,11 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 class Workers(LoadScopeScheduling):
-    """Among parallel workers a file stays together, and one worker alone has the whole mesh."""
+    """Among parallel workers a file stays together, and two of them alone have a whole mesh."""
 
     def _split_scope(self, nodeid: str) -> str:
         file = str(nodeid).partition("::")[0]
-        return "mesh" if file.startswith(MESH_FOLDERS) else file
+        return next((worker for folder, worker in MESH_FOLDERS.items() if file.startswith(folder)), file)
 
 
 @pytest.hookimpl(optionalhook=True)
