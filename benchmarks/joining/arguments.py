@@ -49,7 +49,7 @@ def read_arguments(argv: Sequence[str], about: str) -> tuple[Settings, argparse.
         "joiners": "through the mesh",
         "warm-up": "through the mesh before the clock starts",
         "floor-joiners": "through the bare pipeline; 0: without it",
-        "rival-joiners": "through DBOS, each time",
+        "rival-joiners": "through DBOS, each time; 0: without it",
         "rival-at-once": "workflows under way in one DBOS process",
     }
     parser = program.parser(about, sizes, texts)
@@ -66,7 +66,7 @@ def read_arguments(argv: Sequence[str], about: str) -> tuple[Settings, argparse.
         warm_up=given.warm_up,
         floor_joiners=given.floor_joiners,
         rival_joiners=given.rival_joiners,
-        rival_processes=given.rival_processes,
+        rival_processes=given.rival_processes if given.rival_joiners else [],
         rival_at_once=given.rival_at_once,
         rival_requests=REQUESTS[given.rival_requests],
         seed=given.seed,

@@ -61,6 +61,7 @@ def test_a_home_in_a_file_is_refused_clearly(tmp_path: Path) -> None:
 
 
 def test_the_cache_may_live_elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("UCMESH_CACHE", raising=False)
     assert Places.of(tmp_path).cache == tmp_path / "cache"
     monkeypatch.setenv("UCMESH_CACHE", str(tmp_path / "shared"))
     assert Places.of(tmp_path).cache == tmp_path / "shared"
