@@ -90,8 +90,7 @@ class Keys:
     def write(self, name: str, content: bytes) -> Path:
         """Write one file of the folder whole, readable by its owner only."""
         self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        part = self.folder / f"{name}.part"
-        part.unlink(missing_ok=True)
+        part = self.folder / f"{name}.{secrets.token_hex(4)}.part"
         part.touch(mode=0o600)
         part.write_bytes(content)
         return part.replace(self.folder / name)

@@ -75,8 +75,8 @@ async def refused_writes(settings: KafkaSettings, topics: set[str]) -> set[str]:
     return refused
 
 
-async def read_as(settings: KafkaSettings, group: str, topics: set[str]) -> None:
-    """Join the group, read whatever is there, commit. Raises what the brokers refuse with."""
+async def read_as(settings: KafkaSettings, group: str, topics: set[str], *, until_refused: bool = False) -> None:
+    """Join the group, read whatever is there, commit. Raises what the brokers refuse with, sooner or later."""
     consumer = make_consumer(settings, group, topics)
     try:
         await consumer.start()
@@ -84,6 +84,8 @@ async def read_as(settings: KafkaSettings, group: str, topics: set[str]) -> None
             while not consumer.assignment():
                 await consumer.getmany(timeout_ms=100)
             await consumer.getmany(timeout_ms=100)
+            while until_refused:
+                await consumer.getmany(timeout_ms=100)
             await consumer.commit()
     finally:
         await consumer.stop()
@@ -143,7 +145,7 @@ async def test_a_service_does_its_own_work_and_nothing_else(broker: SecuredBroke
     foreign = sorted(set(FILE) - consumed_by(service))
     for topic in foreign:
         with pytest.raises(TopicAuthorizationFailedError):
-            await read_as(settings, service, {topic})
+            await read_as(settings, service, {topic}, until_refused=True)
     other = next(name for name in SERVICES if name != service)
     with pytest.raises(GroupAuthorizationFailedError):
         await read_as(settings, other, consumed_by(service))

@@ -46,8 +46,12 @@ async def test_leased_operations_are_locked_in_one_order(gateway: Gateway) -> No
         await tx.execute(text("SELECT 1 FROM operation WHERE operation_id = :id FOR UPDATE"), {"id": first})
         renewing.append(asyncio.create_task(renew()))
         waits = "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND datname = current_database()"
-        async with gateway.db.read() as reader:
-            await eventually(lambda: reader.scalar(text(waits)), what="the one who waits")
+
+        async def waiting() -> int:
+            async with gateway.db.read() as reader:  # a transaction of its own: one sees the activity of its first look
+                return int(await reader.scalar(text(waits)))
+
+        await eventually(waiting, what="the one who waits")
         await tx.execute(text("SELECT 1 FROM operation WHERE operation_id = :id FOR UPDATE NOWAIT"), {"id": last})
     await renewing[0]
 
