@@ -15,7 +15,8 @@ EXAMPLES_MAX = 6
 def test_random_requests_are_answered_not_crashed_on(office: Office, service: str) -> None:
     url = office.mesh.endpoints.url(service)
     headers = {"authorization": f"Bearer {office.mesh.token()}"}
-    schema = schemathesis.openapi.from_url(f"{url}/openapi.json", headers=headers)
+    everything = schemathesis.openapi.from_url(f"{url}/openapi.json", headers=headers)
+    schema = everything.exclude(method="POST", path="/drain")  # there is no way back, and other tests follow
     asked = 0
     for found in schema.get_all_operations():
         operation = found.ok()

@@ -2,7 +2,7 @@
 
 import contextlib
 import subprocess
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 
 import pytest
@@ -12,21 +12,12 @@ from aiokafka.errors import KafkaError
 from mesh_messaging.envelope import to_headers
 from mesh_messaging.kafka import KafkaSettings, make_producer
 from support.messaging import Place, event, make_place, running
-from support.secured_broker import TOPICS, SecuredBroker, secured_broker, topics_command
+from support.secured_broker import SecuredBroker, topics_command
 from support.waiting import eventually
 
 pytestmark = [pytest.mark.kafka, pytest.mark.postgres, pytest.mark.timeout(300)]
 
 SENDER, RECEIVER, TOPIC = "pwsh-gateway", "orchestrator", "ucmesh.orchestrator.replies.v1"
-
-
-@pytest.fixture(scope="module")
-def broker() -> Iterator[SecuredBroker]:
-    with secured_broker() as made:
-        for arguments in (["apply", TOPICS, "--replication", "1"], ["set-passwords", made.passwords]):
-            done = topics_command(made, *arguments)
-            assert done.returncode == 0, done.stderr
-        yield made
 
 
 @contextlib.asynccontextmanager

@@ -75,10 +75,9 @@ class Story:
         with self._step("PostgreSQL, Apache Kafka, a simulated Microsoft 365 and four services"):
             endpoints = await stack.start()
         try:
-            kind = (
-                "real PowerShell" if endpoints.pwsh != "simulated" else "no pwsh on PATH: the simulated PowerShell host"
-            )
-            self._console.print(f"  cmdlets run in {kind}", style="dim")
+            is_real = endpoints.pwsh != "simulated"
+            host = "real PowerShell" if is_real else "the simulated PowerShell host, for there is no pwsh on PATH"
+            self._console.print(f"  cmdlets run in {host}", style="dim")
             scenes = asyncio.create_task(asyncio.to_thread(self._scenes, endpoints, started))
             failing = asyncio.create_task(stack.wait())
             await asyncio.wait([scenes, failing], return_when=asyncio.FIRST_COMPLETED)

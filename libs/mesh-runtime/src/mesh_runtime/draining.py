@@ -77,14 +77,14 @@ class Drain:
 
 def router(drain: Drain) -> APIRouter:
     """`POST /drain` (scope mesh.admin) and `GET /drain` (mesh.read)."""
-    routes = APIRouter(prefix="/drain", include_in_schema=False)
+    routes = APIRouter(prefix="/drain", tags=["draining"])
 
-    @routes.post("", status_code=202)
+    @routes.post("", status_code=202, summary="Take no new work; there is no way back")
     async def ask(_: Annotated[Principal, Depends(require("mesh.admin"))]) -> dict[str, Any]:
         drain.ask()
         return {"state": drain.state, "busy": drain.busy}
 
-    @routes.get("")
+    @routes.get("", summary="What the process still holds")
     async def show(_: Annotated[Principal, Depends(require("mesh.read"))]) -> dict[str, Any]:
         return {"state": drain.state, "busy": drain.busy}
 

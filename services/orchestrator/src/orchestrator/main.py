@@ -73,6 +73,7 @@ TAGS: list[dict[str, Any]] = [
     {"name": "people", "description": "Who is known, and desired against observed for each."},
     http_plans.TAG,
     {"name": "dead letters", "description": "Messages that could not be handled: look, repair, replay, discard."},
+    {"name": "draining", "description": "A replica that takes no new work before it is stopped."},
 ]
 
 
