@@ -29,6 +29,8 @@ from ucmesh_embedded.processes import POLL_SECONDS, STOP_SECONDS_MAX, Child, Com
 SUPERUSER = "ucmesh"
 MAJOR = "18"
 START_SECONDS_MAX = 60.0
+NOT_YET = (asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError)
+"""What a server says that has only just begun, or that dies at that moment."""
 CONNECTIONS_MAX = 120
 READY_LINE = 7  # of postmaster.pid
 
@@ -64,7 +66,7 @@ class PostgresServer:
         return f"postgresql://{role}:{quote(secret, safe='')}@127.0.0.1:{self.port}/{database}"
 
     async def start(self) -> None:
-        """Make the cluster if there is none, start the server, return when it answers."""
+        """Make the cluster if there is none, start the server, return when it can be written to."""
         require_space(self._settings.folder)
         try:
             self._folder = reachable_folder(self._settings.folder, self._user, "postgres")
@@ -101,6 +103,11 @@ class PostgresServer:
             await admin.execute(f'REVOKE CONNECT, TEMPORARY ON DATABASE "{name}" FROM PUBLIC')
             await admin.execute("REVOKE CONNECT, TEMPORARY ON DATABASE postgres, template1 FROM PUBLIC")
         return self.url(name, name, password)
+
+    async def _is_writable(self) -> bool:
+        """A server that recovers to a moment is "ready", too, while it can only be read."""
+        async with self._admin() as admin:
+            return not await admin.fetchval("SELECT pg_is_in_recovery()")
 
     @contextlib.asynccontextmanager
     async def _admin(self):  # type: ignore[no-untyped-def]  # asyncpg's connection type is generic over its record
@@ -179,9 +186,9 @@ class PostgresServer:
     async def _ready(self, child: Child) -> bool:
         deadline = time.monotonic() + START_SECONDS_MAX
         while time.monotonic() < deadline and child.exit_code is None:
-            with contextlib.suppress(FileNotFoundError, IndexError, ValueError):
+            with contextlib.suppress(OSError, IndexError, ValueError, *NOT_YET):
                 lines = (self.data / "postmaster.pid").read_text().split("\n")
-                if int(lines[0]) == child.pid and lines[READY_LINE].strip() == "ready":
+                if int(lines[0]) == child.pid and lines[READY_LINE].strip() == "ready" and await self._is_writable():
                     return True
             await asyncio.sleep(POLL_SECONDS)
         if child.exit_code is None:
