@@ -7,6 +7,7 @@ from sqlalchemy import text
 
 from mesh_runtime.db import Database
 from support.toxic import ToxicProxy
+from support.tripwire import PostgresConnection, Trip, Wire
 
 
 @pytest.fixture
@@ -22,8 +23,26 @@ async def db(postgres_url):
 @pytest.fixture
 async def proxied(postgres_url):
     """A proxy in front of the server and the URL through it."""
-    parts = urlsplit(postgres_url)
-    proxy = await ToxicProxy(parts.hostname, parts.port).up()
-    netloc = f"{parts.username}:{parts.password}@127.0.0.1:{proxy.port}"
-    yield proxy, urlunsplit(parts._replace(netloc=netloc))
+    proxy = await ToxicProxy(*_place(postgres_url)).up()
+    yield proxy, _through(proxy.port, postgres_url)
     await proxy.down()
+
+
+@pytest.fixture
+async def tripped(postgres_url):
+    """What refuses a statement between a client and the server, the URL through it, and the client's role."""
+    trip = Trip()
+    wire = Wire(trip, PostgresConnection, upstream_port=_place(postgres_url)[1])
+    await wire.up()
+    yield trip, _through(wire.port, postgres_url), urlsplit(postgres_url).username
+    await wire.down()
+
+
+def _place(url: str) -> tuple[str, int]:
+    parts = urlsplit(url)
+    return str(parts.hostname), int(parts.port or 5432)
+
+
+def _through(port: int, url: str) -> str:
+    parts = urlsplit(url)
+    return urlunsplit(parts._replace(netloc=f"{parts.username}:{parts.password}@127.0.0.1:{port}"))

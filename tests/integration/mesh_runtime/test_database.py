@@ -12,6 +12,7 @@ from mesh_runtime import faults, telemetry
 from mesh_runtime.db import AFTER_COMMIT, BEFORE_COMMIT, Database, at_end
 from mesh_runtime.errors import Refused, Unavailable
 from support.databases import kill_backends
+from support.tripwire import Point
 from support.waiting import eventually
 
 pytestmark = pytest.mark.postgres
@@ -165,6 +166,27 @@ async def test_a_deadlock_is_asked_to_be_retried(db):
     (failure,) = [outcome for outcome in outcomes if outcome is not None]
     assert isinstance(failure, Unavailable)
     assert (failure.code, failure.detail) == ("database-contention", {"sqlstate": "40P01"})
+
+
+@pytest.mark.parametrize("statement", ["BEGIN;", "COMMIT;"])
+async def test_a_connection_whose_transactions_were_refused_is_replaced(tripped, statement):
+    trip, url, role = tripped
+    db = Database(url, pool_size_max=1)
+
+    async def once() -> None:
+        async with db.transaction() as tx:
+            await tx.execute(text("SELECT 1"))
+
+    await once()
+    trip.arm(Point(role, statement, 1, "refused"))
+    with pytest.raises(Unavailable):
+        await once()
+    assert trip.tripped
+    trip.arm(None)
+    with contextlib.suppress(Unavailable):  # the driver may find out only now
+        await once()
+    await once()
+    await db.close()
 
 
 async def test_a_statement_that_takes_too_long_is_stopped(postgres_url):

@@ -18,6 +18,7 @@ import orjson
 from opentelemetry.trace import Span, SpanKind
 from pydantic import SecretStr
 from sqlalchemy import event, exc, text
+from sqlalchemy.engine import ExceptionContext
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 
 from mesh_runtime import faults, telemetry
@@ -43,6 +44,8 @@ LISTEN_PROBE_SECONDS = 30.0
 
 _AT_END = "mesh_runtime.at_end"
 _LOST_CONNECTION = frozenset({"57P01", "57P02", "57P03", "57P05", "25P03", "25P04"})
+# The driver believes to be in a transaction that the server does not know: its BEGIN was refused or cancelled.
+_CONFUSED_CONNECTION = "25P01"
 _CONTENTION = frozenset({"40001", "40P01", "55P03", "57014"})
 
 _UNREACHABLE = (
@@ -102,6 +105,7 @@ class Database:
             },
         )
         _ping_after_idle(self.engine)
+        _drop_confused(self.engine)
 
     @asynccontextmanager
     async def transaction(self) -> AsyncIterator[AsyncConnection]:
@@ -234,6 +238,9 @@ def _ping_after_idle(engine: AsyncEngine) -> None:
 
     @event.listens_for(engine.sync_engine, "checkout")
     def _checkout(connection: Any, record: Any, _proxy: Any) -> None:
+        if connection.driver_connection.is_in_transaction():
+            # Its last transaction could not be ended; no other can begin on it.
+            raise exc.DisconnectionError
         idle_since = record.info.get("idle_since")
         if idle_since is None or time.monotonic() - idle_since < IDLE_BEFORE_PING_SECONDS:
             return
@@ -241,6 +248,15 @@ def _ping_after_idle(engine: AsyncEngine) -> None:
             pool_dialect.do_ping(connection)
         except Exception as error:
             raise exc.InvalidatePoolError from error
+
+
+def _drop_confused(engine: AsyncEngine) -> None:
+    """A connection whose driver lost count of its transactions is closed; every later use of it would fail too."""
+
+    @event.listens_for(engine.sync_engine, "handle_error")
+    def _handle_error(context: ExceptionContext) -> None:
+        if getattr(context.original_exception, "sqlstate", None) == _CONFUSED_CONNECTION:
+            context.is_disconnect, context.invalidate_pool_on_disconnect = True, False
 
 
 @contextmanager
