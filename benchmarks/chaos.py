@@ -38,6 +38,7 @@ from ucmesh_embedded.topology import KAFKA_DOOR
 REPLICAS = 2
 WIDTH = 130
 POLL_SECONDS = 0.5
+SENDERS_MAX = 100
 STILL_SECONDS_MAX = 240.0
 """Plans that show no progress for so long are stuck."""
 LISTENERS_BEHIND = {"postgres": "postgres", "simulator": "simulator", "kafka": KAFKA_DOOR}
@@ -136,9 +137,7 @@ async def disturbed(home: Path, run: Run, everybody: Sequence[Mapping[str, Any]]
         faults, over = Faults(stack, proxies, run.seed, told, every_seconds), asyncio.Event()
         breaking = asyncio.create_task(faults.run(over))
         try:
-            for each in everybody:
-                await office.send([each])
-                await asyncio.sleep(1 / run.rate)
+            await _hand_in(office, everybody, run.rate)
             await _ended(office, len(everybody) / run.rate)
         finally:
             over.set()
@@ -149,6 +148,16 @@ async def disturbed(home: Path, run: Run, everybody: Sequence[Mapping[str, Any]]
     for proxy in proxies.values():
         await proxy.down()
     return picture, faults
+
+
+async def _hand_in(office: Office, everybody: Sequence[Mapping[str, Any]], rate: float) -> None:
+    """One a request, at the times of a clock, also while those before are not answered yet."""
+    began, room = time.monotonic(), asyncio.Semaphore(SENDERS_MAX)
+    async with asyncio.TaskGroup() as sending:
+        for place, each in enumerate(everybody):
+            await asyncio.sleep(max(began + place / rate - time.monotonic(), 0))
+            await room.acquire()
+            sending.create_task(office.send([each])).add_done_callback(lambda _: room.release())
 
 
 async def _ended(office: Office, seconds_max: float = float("inf")) -> None:

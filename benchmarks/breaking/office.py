@@ -13,8 +13,9 @@ from typing import Any
 import httpx
 import yaml
 
+from ucmesh_embedded.replicas import replica_names
 from ucmesh_embedded.stack import Stack
-from ucmesh_embedded.topology import Options, replica_names
+from ucmesh_embedded.topology import Options
 
 EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
 CUSTOMER = "northwind"

@@ -28,7 +28,7 @@ from ucmesh_embedded.parts import PostgresPart
 from ucmesh_embedded.postgres import PostgresServer
 from ucmesh_embedded.stack import Stack, silent
 from ucmesh_embedded.supervisor import Event
-from ucmesh_embedded.topology import Options, replica_names
+from ucmesh_embedded.topology import Options
 
 T = TypeVar("T")
 
@@ -82,9 +82,9 @@ class Stand:
             return answer.json() if answer.content else None
 
     def meters(self, names: Sequence[str], tenant: office.Tenant) -> Meters:
-        """`names`: the parts whose CPU counts. What services say of themselves is read from every replica of two."""
-        endpoints, replicas = self.endpoints, self.stack.options.replicas
-        spoken_to = [name for service in TALKATIVE for name in replica_names(service, replicas)]
+        """`names`: the parts whose CPU counts. What services say of themselves is read from every process of two."""
+        endpoints, made = self.endpoints, self.stack.options
+        spoken_to = [name for service in TALKATIVE for name in made.processes(service)]
         return Meters(
             pids={name: self.stack.pid(name) for name in names},
             postgres_url=self.postgres.url(),

@@ -18,7 +18,7 @@ from support import joiners, migration_sql
 from support.joiners import Office
 from support.mesh import Mesh, running
 from ucmesh_embedded import topology
-from ucmesh_embedded.topology import replica_names
+from ucmesh_embedded.replicas import replica_names
 
 pytestmark = [pytest.mark.kafka, pytest.mark.postgres, pytest.mark.timeout(600)]
 

@@ -21,6 +21,7 @@ from pathlib import Path
 
 from ucmesh_embedded.keys import Keys
 from ucmesh_embedded.places import Places
+from ucmesh_embedded.replicas import processes
 
 CHECKOUT = Path(__file__).resolve().parents[3]
 EXAMPLE_TENANTS = CHECKOUT / "examples" / "tenants.yaml"
@@ -42,11 +43,6 @@ EVERYTHING = (*SERVERS, *SERVICES)
 SEALED_FOR = ("graph-adapter", "pwsh-gateway")
 LISTENERS = (*EVERYTHING, "simulator-admin")
 KAFKA_DOOR = "kafka-door"  # where the broker listens for those who come through a proxy, and names it to them
-
-
-def replica_names(service: str, replicas: int) -> list[str]:
-    """The first replica has the service's own name, the others a number behind it: `graph-adapter-2`."""
-    return [service, *(f"{service}-{number}" for number in range(2, replicas + 1))]
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,13 +68,19 @@ class Options:
     """A part that ends this often within a minute ends the stack."""
     replicas: int = 1
     """Processes of each service; all of one share its database, its consumer group and its client of the issuer."""
+    roles: Mapping[str, int] = field(default_factory=dict)
+    """Given: every role of every service in processes of its own, so many of each or one; `replicas` says nothing."""
     doors: Mapping[str, int] = field(default_factory=dict)
     """Port where services find a server, by its name, when it is not the server's own: a proxy's in front of it."""
 
     @property
     def services(self) -> list[str]:
         """Every replica of every service."""
-        return [name for service in SERVICES for name in replica_names(service, self.replicas)]
+        return [name for service in SERVICES for name in self.processes(service)]
+
+    def processes(self, service: str) -> dict[str, Sequence[str]]:
+        """Every process of a service with the roles it is started with; none means all."""
+        return processes(service, self.replicas, self.roles)
 
     @property
     def everything(self) -> list[str]:
@@ -144,9 +146,9 @@ class Program:
 def programs(wiring: Wiring) -> list[Program]:
     """Everything but PostgreSQL and Kafka, in reading order; `needs` gives the start order."""
     replicas = [
-        _service(wiring, service, name)
+        _service(wiring, service, name, roles)
         for service in SERVICES
-        for name in replica_names(service, wiring.options.replicas)
+        for name, roles in wiring.options.processes(service).items()
     ]
     return [_issuer(wiring), _traces(wiring), _simulator(wiring), *replicas]
 
@@ -199,7 +201,7 @@ def _simulator(wiring: Wiring) -> Program:
     )
 
 
-def _service(wiring: Wiring, service: str, name: str) -> Program:
+def _service(wiring: Wiring, service: str, name: str, roles: Sequence[str]) -> Program:
     prefix = service.replace("-", "_").upper() + "_"
     told = _common(wiring, service) | {"HTTP_PORT": str(wiring.ports[name])} | _OWN[service](wiring)
     environment = {prefix + variable: value for variable, value in told.items()}
@@ -207,7 +209,7 @@ def _service(wiring: Wiring, service: str, name: str) -> Program:
     if "OTLP_ENDPOINT" in told:
         token = wiring.keys.password("traces-ingest")
         environment["OTEL_EXPORTER_OTLP_HEADERS"] = f"Authorization=Bearer%20{token}"
-    return Program(name, [database(service)], environment, needs=["postgres", "kafka", "issuer"])
+    return Program(name, [database(service), *roles], environment, needs=["postgres", "kafka", "issuer"])
 
 
 def _common(wiring: Wiring, name: str) -> dict[str, str]:

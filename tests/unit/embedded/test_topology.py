@@ -51,6 +51,21 @@ def test_replicas_share_everything_but_their_port(tmp_path: Path) -> None:
     assert second.environment["GRAPH_ADAPTER_LEASE_SECONDS"] == "2"
 
 
+def test_each_role_may_have_processes_of_its_own(tmp_path: Path) -> None:
+    options = Options(roles={"worker": 2})
+    ports = {name: 20_000 + number for number, name in enumerate(options.listeners)}
+    found = {
+        program.name: program.arguments for program in topology.programs(Wiring(Places.of(tmp_path), ports, options))
+    }
+    assert {name: list(arguments) for name, arguments in found.items() if name.startswith("graph-adapter")} == {
+        "graph-adapter": ["graph_adapter", "api"],
+        "graph-adapter-consumer": ["graph_adapter", "api", "consumer"],
+        "graph-adapter-relay": ["graph_adapter", "api", "relay"],
+        "graph-adapter-worker": ["graph_adapter", "api", "worker"],
+        "graph-adapter-worker-2": ["graph_adapter", "api", "worker"],
+    }
+
+
 def test_services_find_a_server_behind_its_door(tmp_path: Path) -> None:
     ports = {name: 20_000 + number for number, name in enumerate(topology.LISTENERS)}
     wiring = Wiring(Places.of(tmp_path), ports, Options(doors={"postgres": 1, "simulator": 2}))
