@@ -26,6 +26,7 @@ from ucmesh_embedded.topology import KAFKA_DOOR, Options
 START_SECONDS_MAX = 180
 CALL_SECONDS_MAX = 120
 COMMAND_SECONDS_MAX = 120
+LOG_CHARACTERS = 6_000
 T = TypeVar("T")
 
 
@@ -94,6 +95,10 @@ class Mesh:
     def restart(self, name: str, faults: str = "") -> None:
         """Stop and start one part, a service with UCMESH_FAULTS for this one start if given."""
         self._call(self.stack.restart(name, faults), CALL_SECONDS_MAX)
+
+    def log(self, name: str) -> str:
+        """The end of what a part has written."""
+        return (self.stack.places.logs / f"{name}.log").read_text()[-LOG_CHARACTERS:]
 
     def end(self, *names: str) -> None:
         """Stop parts; the supervisor leaves them down until `begin`."""
