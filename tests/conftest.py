@@ -21,12 +21,12 @@ PARTS = {"kafka": "Apache Kafka", "postgres": "PostgreSQL", "pwsh": "PowerShell 
 MESHES = {"mesh", "office"}
 MESH_FOLDERS = {
     "tests/e2e/": "mesh in use",
-    "tests/faults/chaos/": "mesh in trouble",
+    "tests/faults/chaos/": "mesh in use",
     "tests/faults/mesh/": "mesh in trouble",
     "tests/integration/embedded/test_mesh.py": "mesh in trouble",
     "tests/replay/": "mesh in trouble",
 }
-"""Where tests run a whole stack, and the worker that has it: two stacks at once, no more."""
+"""Where tests run a whole stack, and the worker that has it: two at once, no more. Both take about as long."""
 FIXTURES = {
     "kafka": {"kafka_bootstrap", "kafka_broker", *MESHES},
     "postgres": {"postgres_server", "postgres_url", "fresh_database", *MESHES},
