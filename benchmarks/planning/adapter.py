@@ -20,7 +20,7 @@ from mesh_messaging.binding_kafka import to_headers
 from mesh_messaging.event import CloudEvent
 from mesh_messaging.kafka import KafkaSettings, make_producer
 
-COMMANDS = "ucmesh.graph.commands.v1"
+COMMANDS = ("ucmesh.graph.commands.v1", "ucmesh.graph-bulk.commands.v1")
 PLANS = "ucmesh.plans.v1"
 SUCCEEDED = b"ucmesh.plans.plan.v1.succeeded"
 COMPLETED = "ucmesh.graph.operation.v1.completed"
@@ -46,7 +46,9 @@ class StandIn:
 
     async def run(self) -> None:
         """Until it is cancelled. `ready` is set once nothing that is sent from then on can be missed."""
-        consumer = AIOKafkaConsumer(COMMANDS, PLANS, bootstrap_servers=self.kafka.bootstrap, auto_offset_reset="latest")
+        consumer = AIOKafkaConsumer(
+            *COMMANDS, PLANS, bootstrap_servers=self.kafka.bootstrap, auto_offset_reset="latest"
+        )
         producer = make_producer(self.kafka)
         await asyncio.gather(consumer.start(), producer.start())
         try:

@@ -21,9 +21,14 @@ pytestmark = [pytest.mark.kafka, pytest.mark.postgres, pytest.mark.timeout(900)]
 
 HR_TOPIC = "ucmesh.hr.lifecycle.v1"
 CONSUMED = {
-    "orchestrator": (HR_TOPIC, "ucmesh.orchestrator.replies.v1", "ucmesh.certificates.v1"),
-    "graph-adapter": ("ucmesh.graph.commands.v1", "ucmesh.certificates.v1"),
-    "pwsh-gateway": ("ucmesh.pwsh.commands.v1", "ucmesh.certificates.v1"),
+    "orchestrator": (
+        HR_TOPIC,
+        "ucmesh.orchestrator.replies.v1",
+        "ucmesh.orchestrator-bulk.replies.v1",
+        "ucmesh.certificates.v1",
+    ),
+    "graph-adapter": ("ucmesh.graph.commands.v1", "ucmesh.graph-bulk.commands.v1", "ucmesh.certificates.v1"),
+    "pwsh-gateway": ("ucmesh.pwsh.commands.v1", "ucmesh.pwsh-bulk.commands.v1", "ucmesh.certificates.v1"),
     "cert-manager": ("ucmesh.certs.commands.v1", "ucmesh.cert-manager.replies.v1"),
 }
 

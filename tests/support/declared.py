@@ -21,7 +21,7 @@ from prometheus_client.metrics import MetricWrapperBase
 from pydantic import BaseModel, SecretStr
 from pydantic.fields import FieldInfo
 
-from mesh_messaging.names import dead_letter_topic
+from mesh_messaging.names import bulk_group, dead_letter_topic
 from mesh_runtime import roles
 from mesh_runtime.health import Health
 from mesh_runtime.http import create_app
@@ -64,6 +64,8 @@ class Service:
     group: str
     """Of its consumer in Apache Kafka; its name in inbox and dead letters too."""
     consumes: tuple[str, ...]
+    bulk: tuple[str, ...]
+    """Of these, the topics that its bulk group reads."""
     produces: tuple[str, ...]
     """Topics it writes to by name, its dead-letter topics included."""
     replies: bool
@@ -74,6 +76,10 @@ class Service:
     def variable(self, field: str) -> str:
         """The variable of a field of the settings class."""
         return next(s.variable for s in self.settings.values() if s.field == field)
+
+    def group_of(self, topic: str) -> str:
+        """The group as which it reads the topic."""
+        return bulk_group(self.group) if topic in self.bulk else self.group
 
     @property
     def http_port(self) -> str:
@@ -122,7 +128,8 @@ def _service(folder: Path) -> Service:
         raise AssertionError(f"{module}.main does not know the argument {MIGRATE}")
     settings_class = _settings_class(module)
     prefix = str(settings_class.model_config.get("env_prefix", ""))
-    group, consumes = _consumer(main)
+    group, usual, bulk = _consumer(main)
+    consumes = (*usual, *bulk)
     dead = {dead_letter_topic(topic, group) for topic in consumes}
     return Service(
         name=folder.name,
@@ -134,6 +141,7 @@ def _service(folder: Path) -> Service:
         roles=tuple(roles.KNOWN_ROLES),
         group=group,
         consumes=consumes,
+        bulk=bulk,
         produces=tuple(sorted((_topics_named(folder) - set(consumes)) | dead)),
         replies=_reads_reply_to(module),
         metrics=dict(_metrics(module)),
@@ -176,8 +184,10 @@ def _default(field: FieldInfo) -> Any:
     return field.get_default(call_default_factory=False)
 
 
-def _consumer(main: ModuleType) -> tuple[str, tuple[str, ...]]:
-    """Group and topics, from the call that makes the service's consumer, in the words of its composition root."""
+def _consumer(main: ModuleType) -> tuple[str, tuple[str, ...], tuple[str, ...]]:
+    """Group, topics and bulk topics, from the call that makes the service's consumer, in the words of its composition
+    root.
+    """
     calls = [
         node
         for node in ast.walk(ast.parse(_source(main)))
@@ -185,7 +195,8 @@ def _consumer(main: ModuleType) -> tuple[str, tuple[str, ...]]:
     ]
     [call] = calls
     given = {word.arg: word.value for word in call.keywords}
-    return str(_value(main, given["name"])), tuple(_value(main, given["topics"]))
+    bulk = tuple(_value(main, given["bulk_topics"])) if "bulk_topics" in given else ()
+    return str(_value(main, given["name"])), tuple(_value(main, given["topics"])), bulk
 
 
 def _value(main: ModuleType, expression: ast.expr) -> Any:

@@ -33,7 +33,7 @@ def check_autoscaling(built: Built) -> list[str]:
             found += [f"ScaledObject {name}: {text}" for text in _wrong_trigger(built, target, target.service, trigger)]
         topics = [t["metadata"]["topic"] for t in spec["triggers"] if t["type"] == "kafka"]
         if topics and set(topics) != set(target.service.consumes):
-            found.append(f"ScaledObject {name}: watches {topics}, the group reads {list(target.service.consumes)}")
+            found.append(f"ScaledObject {name}: watches {topics}, the service reads {list(target.service.consumes)}")
         if topics and spec["maxReplicaCount"] > max(PARTITIONS[t] for t in topics if t in PARTITIONS):
             found.append(f"ScaledObject {name}: more replicas than partitions")
     return found
@@ -94,8 +94,8 @@ def _wrong_trigger(built: Built, target: Workload, service: Service, trigger: Ma
         f"{told[key]} is no variable of it" for key in told if key.endswith("FromEnv") and told[key] not in variables
     ]
     if trigger["type"] == "kafka":
-        if told["consumerGroup"] != service.group:
-            found.append(f"its group is {service.group}, not {told['consumerGroup']}")
+        if told["consumerGroup"] != (group := service.group_of(told["topic"])):
+            found.append(f"the group of {told['topic']} is {group}, not {told['consumerGroup']}")
         if "consumer" not in target.roles:
             found.append("it reads no topic")
     if trigger["type"] == "prometheus":

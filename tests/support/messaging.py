@@ -74,18 +74,22 @@ class Place:
     def relay(self, **options: Any) -> Relay:
         return Relay(self.db, lambda: make_producer(self.kafka), **options)
 
-    async def produce(self, events: Sequence[tuple[str | None, CloudEvent]]) -> None:
+    async def produce(self, events: Sequence[tuple[str | None, CloudEvent]], topic: str | None = None) -> None:
         """Send (key, event) straight to the topic, past any outbox."""
-        await self.produce_raw([(key, to_headers(item), item.data) for key, item in events])
+        await self.produce_raw([(key, to_headers(item), item.data) for key, item in events], topic)
 
     async def produce_raw(
-        self, records: Sequence[tuple[str | None, Sequence[tuple[str, bytes]], bytes | None]]
+        self,
+        records: Sequence[tuple[str | None, Sequence[tuple[str, bytes]], bytes | None]],
+        topic: str | None = None,
     ) -> None:
         producer = make_producer(self.kafka)
         await producer.start()
         try:
             sent = [
-                await producer.send(self.topic, value, key=key.encode() if key is not None else None, headers=headers)
+                await producer.send(
+                    topic or self.topic, value, key=key.encode() if key is not None else None, headers=headers
+                )
                 for key, headers, value in records
             ]
             await asyncio.gather(*sent)

@@ -48,7 +48,7 @@ _TABLES = """
     FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
     WHERE n.nspname = 'public' AND c.relkind = 'r' ORDER BY c.relname
 """
-_COMMANDS = {"ucmesh.graph.commands.v1": "graph", "ucmesh.pwsh.commands.v1": "pwsh"}
+_COMMANDS = {f"ucmesh.{service}{lane}.commands.v1": service for service in ("graph", "pwsh") for lane in ("", "-bulk")}
 _SEQUENCES = """
     SELECT table_name, column_name FROM information_schema.columns
     WHERE table_schema = 'public' AND is_identity = 'YES' ORDER BY 1

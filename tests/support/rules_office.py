@@ -33,7 +33,7 @@ from support.plan_script import START, TENANT
 from support.rules_customer import document, observation
 from support.rules_tenant import TenantDouble
 
-COMPLETED = {"ucmesh.graph.commands.v1": "graph", "ucmesh.pwsh.commands.v1": "pwsh"}
+COMPLETED = {f"ucmesh.{service}{lane}.commands.v1": service for service in ("graph", "pwsh") for lane in ("", "-bulk")}
 ROUNDS_MAX = 200
 TABLES = "hr_event, person, upn_reservation, number, seat_hold, seat_pool, tenant_ledger, tenant_group, tenant, \
 configuration, customer, outbox, inbox, parked_message, dead_letter, plan, operation, gate_lag"

@@ -16,7 +16,7 @@ import graph_adapter.entrypoints.consumer
 import orchestrator.entrypoints.consumer
 import pwsh_gateway.entrypoints.consumer
 from mesh_messaging.envelope import CloudEvent, to_headers
-from support import joiners
+from support import declared, joiners
 from support.mesh import Mesh, running
 from support.real_parts import server_folder
 from support.waiting import eventually
@@ -86,7 +86,8 @@ async def test_poison_is_put_aside_with_its_reason_and_the_rest_goes_on(
         found = await eventually(lambda: letters() if len(letters()) == count else None, what="the letters")
         assert all(letter["state"] == "open" and letter["reason_code"] and letter["reason"] for letter in found)
         assert UNKNOWN not in {letter["type"] for letter in found}
-        await eventually(lambda: caught_up(poisoned, topic, consumer), what="the rest of the topic")
+        group = declared.services()[consumer].group_of(topic)
+        await eventually(lambda: caught_up(poisoned, topic, group), what="the rest of the topic")
         letter = next(letter for letter in found if letter["type"])
         client.post(f"/dead-letters/{letter['id']}/replay").raise_for_status()
 

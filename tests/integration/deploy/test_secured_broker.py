@@ -17,7 +17,7 @@ from aiokafka.errors import GroupAuthorizationFailedError, KafkaError, TopicAuth
 from aiokafka.structs import TopicPartition
 
 from mesh_messaging.kafka import KafkaSettings, make_consumer, make_producer
-from mesh_messaging.names import dead_letter_topic
+from mesh_messaging.names import bulk_group, dead_letter_topic
 from mesh_messaging.topics import Cluster, Declaration, Right, Topic, apply, load
 from mesh_runtime.errors import Forbidden, Unavailable
 from support.secured_broker import ADMIN, TOPICS, SecuredBroker, topics_command
@@ -120,6 +120,8 @@ async def test_a_service_does_its_own_work_and_nothing_else(broker: SecuredBroke
     every = {topic.name for topic in load(TOPICS).topics}
     assert await refused_writes(settings, every) == every - written_by(service)
     await read_as(settings, service, consumed_by(service))
+    if bulk := {name for name in consumed_by(service) if FILE[name].get("bulk")}:
+        await read_as(settings, bulk_group(service), bulk)
     foreign = sorted(set(FILE) - consumed_by(service))
     for topic in foreign:
         with pytest.raises(TopicAuthorizationFailedError):

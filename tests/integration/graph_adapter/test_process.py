@@ -23,6 +23,7 @@ from support.waiting import eventually
 from ucmesh_embedded.places import free_port
 
 COMMANDS, CERTIFICATES, REPLIES = "ucmesh.graph.commands.v1", "ucmesh.certificates.v1", "ucmesh.orchestrator.replies.v1"
+BULK_COMMANDS = "ucmesh.graph-bulk.commands.v1"
 
 
 class Messages:
@@ -34,8 +35,8 @@ class Messages:
         self.seen: list[dict[str, Any]] = []
 
     async def __aenter__(self) -> "Messages":
-        dead = {f"{topic}.graph-adapter.dlq": 1 for topic in (COMMANDS, CERTIFICATES)}
-        await make_topics(self.settings, {COMMANDS: 12, CERTIFICATES: 12, REPLIES: 12, **dead})
+        dead = {f"{topic}.graph-adapter.dlq": 1 for topic in (COMMANDS, BULK_COMMANDS, CERTIFICATES)}
+        await make_topics(self.settings, dict.fromkeys((COMMANDS, BULK_COMMANDS, CERTIFICATES, REPLIES), 12) | dead)
         self.producer = self.settings.make_producer()
         self.consumer = self.settings.make_consumer(f"test-{uuid.uuid4()}", [REPLIES])
         await self.producer.start()

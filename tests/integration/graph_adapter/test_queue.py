@@ -21,6 +21,8 @@ from support.graph_rig import REPLIES, Rig, ensure
 from support.simulated import Tenant
 from support.waiting import eventually
 
+BULK_REPLIES = "ucmesh.orchestrator-bulk.replies.v1"
+
 
 @pytest.fixture(autouse=True)
 async def empty(idle_rig: Rig) -> None:
@@ -75,7 +77,10 @@ async def test_a_repeated_command_gets_the_stored_reply_again(rig: Rig, tenant: 
     (second,) = await outbox(rig)
     assert second.event.data == first.event.data
     assert second.event.id != first.event.id
-    assert second.key == sent["operation_id"]
+    assert (second.topic, second.key) == (REPLIES, sent["operation_id"])
+    await rig.send(sent | {"reply_to": BULK_REPLIES})
+    (third,) = await outbox(rig)
+    assert (third.topic, third.event.data) == (BULK_REPLIES, first.event.data), "who asks says where it listens"
     assert len(tenant.state("users")) == 1
 
 

@@ -28,7 +28,7 @@ def command(place: Place) -> Run:
 
     async def run(*arguments: str) -> int:
         argv = [place.topic, *arguments]
-        return await replay.run(argv, place.kafka, group=place.consumer, topics=[place.topic])
+        return await replay.run(argv, place.kafka, name=place.consumer, topics=[place.topic])
 
     return run
 
@@ -167,7 +167,7 @@ async def test_a_look_changes_nothing_and_without_a_yes_nothing_happens(
 async def test_wrong_usage_is_refused_before_anything_is_asked(database: Place, arguments: list[str]) -> None:
     argv = [database.topic if each == "TOPIC" else each for each in arguments]
     with pytest.raises(SystemExit) as end:
-        await replay.run(argv, database.kafka, group="g", topics=[database.topic])
+        await replay.run(argv, database.kafka, name="g", topics=[database.topic])
     assert end.value.code == 2
 
 

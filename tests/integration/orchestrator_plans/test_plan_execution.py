@@ -52,6 +52,16 @@ async def test_the_lane_follows_the_size_of_the_batch(mesh, count, lane):
     assert {message.event.json()["lane"] for message in await mesh.collect()} == {lane}
 
 
+@pytest.mark.parametrize("lane", ["urgent", "normal", "bulk"])
+async def test_the_lane_of_a_plan_chooses_the_topics_of_its_commands_and_of_their_answers(mesh, lane):
+    await mesh.start(mesh.start_request(lane=lane))
+    await mesh.run_to_end()
+    ways = {(message.topic, message.event.json()["reply_to"]) for message in mesh.commands}
+    own = "-bulk" if lane == "bulk" else ""
+    replies = f"ucmesh.orchestrator{own}.replies.v1"
+    assert ways == {(f"ucmesh.{service}{own}.commands.v1", replies) for service in ("graph", "pwsh")}
+
+
 async def test_a_batch_of_plans_takes_as_many_statements_as_one(mesh, db):
     counts = {}
     for size in (1, 50):

@@ -24,6 +24,7 @@ from support.waiting import eventually
 TOPICS = (
     "ucmesh.hr.lifecycle.v1",
     "ucmesh.orchestrator.replies.v1",
+    "ucmesh.orchestrator-bulk.replies.v1",
     "ucmesh.certificates.v1",
     "ucmesh.graph.commands.v1",
     "ucmesh.pwsh.commands.v1",

@@ -25,7 +25,8 @@ from support.topics import make_topics
 from support.waiting import eventually
 
 KEY = SealingKey.generate("pwsh-gateway")
-TOPICS = (wire.COMMANDS_TOPIC, wire.CERTIFICATES_TOPIC, wire.SESSIONS_TOPIC, REPLIES)
+CONSUMED = (wire.COMMANDS_TOPIC, wire.BULK_COMMANDS_TOPIC, wire.CERTIFICATES_TOPIC)
+TOPICS = (*CONSUMED, wire.SESSIONS_TOPIC, REPLIES)
 
 
 @pytest.fixture
@@ -43,7 +44,7 @@ async def gateway(postgres_url: str, kafka_bootstrap: str, script: Script, tmp_p
         postgres_url, script.command(), tmp_path, kafka_bootstrap=kafka_bootstrap, sealing_key_file=key_file
     )
     kafka = kafka_of(gateway)
-    letters = [dead_letter_topic(topic, "pwsh-gateway") for topic in (wire.COMMANDS_TOPIC, wire.CERTIFICATES_TOPIC)]
+    letters = [dead_letter_topic(topic, "pwsh-gateway") for topic in CONSUMED]
     await make_topics(kafka, dict.fromkeys([*TOPICS, *letters], 12))
     await wait_until_ready(kafka, [*TOPICS, *letters], 20)
     yield gateway

@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 from sqlalchemy import text
 
-from support.gateway import ADAM, NUMBER, OTHER_TENANT, TENANT, Gateway, Script, assign, command, grant
+from pwsh_gateway import wire
+from support.gateway import ADAM, NUMBER, OTHER_TENANT, REPLIES, TENANT, Gateway, Script, assign, command, grant
 from support.waiting import eventually
 
 
@@ -86,7 +87,11 @@ async def test_a_re_delivered_command_gets_the_stored_reply_and_runs_once(gatewa
         first = await gateway.do_all(payload)
         gateway.replies.clear()
         (again,) = await gateway.do_all(payload)
+        await gateway.accept(payload | {"reply_to": "ucmesh.orchestrator-bulk.replies.v1"})
+        await gateway.collect()
     assert again == first[0]
+    topics = [message.topic for message in gateway.events if message.event.type == wire.COMPLETED]
+    assert topics == [REPLIES, REPLIES, "ucmesh.orchestrator-bulk.replies.v1"], "who asks says where it listens"
     assert script.effects("Set-CsPhoneNumberAssignment") == 1
 
 

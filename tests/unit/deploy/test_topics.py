@@ -25,7 +25,8 @@ def test_a_service_may_read_and_write_what_its_code_names(service: str) -> None:
     code = declared.services()[service]
     rights = load(topology.TOPICS_FILE).rights
     mine = {(right.operation, right.name) for right in rights if right.principal == f"User:{service}"}
-    assert {name for operation, name in mine if operation == "Read"} == {*code.consumes, code.group}
+    groups = {code.group_of(topic) for topic in code.consumes}
+    assert {name for operation, name in mine if operation == "Read"} == {*code.consumes, *groups}
     assert {name for operation, name in mine if operation == "Write"} == code.topics_written()
 
 

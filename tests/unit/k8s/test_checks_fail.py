@@ -151,12 +151,17 @@ BROKEN: list[tuple[str, str, Break]] = [
     ("check_autoscaling", "would undo", lambda b: get(b, "Deployment", WORKER)["spec"].update(replicas=2)),
     (
         "check_autoscaling",
-        "its group is",
+        "the group of ucmesh.hr.lifecycle.v1 is orchestrator, not x",
         lambda b: trigger(b, "orchestrator-consumer")["metadata"].update(consumerGroup="x"),
     ),
     (
         "check_autoscaling",
-        "the group reads",
+        "the group of ucmesh.orchestrator-bulk.replies.v1 is orchestrator-bulk, not orchestrator",
+        lambda b: trigger(b, "orchestrator-consumer", 2)["metadata"].update(consumerGroup="orchestrator"),
+    ),
+    (
+        "check_autoscaling",
+        "the service reads",
         lambda b: trigger(b, "orchestrator-consumer")["metadata"].update(topic="ucmesh.plans.v1"),
     ),
     (

@@ -66,6 +66,15 @@ def test_rights_follow_from_who_writes_and_who_reads(tmp_path: Path) -> None:
     }
 
 
+def test_a_bulk_topic_is_read_as_a_group_of_its_own(tmp_path: Path) -> None:
+    things, taker = "ucmesh.test.things.v1", "User:taker"
+    rights = read(tmp_path, FILE.replace("consumers: [taker]", "consumers: [taker]\n        bulk: true")).rights
+    assert Right(taker, "Read", "Group", "taker-bulk") in rights
+    assert Right(taker, "Read", "Group", "taker") not in rights
+    assert Right("User:watcher", "Describe", "Group", "taker-bulk") in rights
+    assert Right(taker, "Write", "Topic", f"{things}.taker.dlq") in rights
+
+
 def test_fewer_copies_than_must_be_in_sync_lower_that_number(tmp_path: Path) -> None:
     one = read(tmp_path, FILE).with_replication(1)
     assert {(topic.replication, topic.config["min.insync.replicas"]) for topic in one.topics} == {(1, "1")}

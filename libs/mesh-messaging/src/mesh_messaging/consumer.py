@@ -1,6 +1,12 @@
 """The batch consumer: polls Apache Kafka, settles each poll in one transaction, then moves the offsets on.
 
-Owns the membership in the consumer group and the drain at the end. What happens to a message is decided in `batch.py`.
+Owns the membership in the consumer groups and the drain at the end. What happens to a message is decided in `batch.py`.
+
+    topics       ──group <name>──────> batch ──┐
+    bulk topics  ──group <name>-bulk─> batch ──┴─> one inbox, one ladder, one list of dead letters: those of <name>
+
+What is there in thousands has topics of its own, which a second client reads side by side: nothing of the others waits
+behind it. A group of its own, since a rebalance stops a whole group and waits for its running batches.
 
 While a batch takes long its partitions are paused and polling goes on, so the member keeps its place in the group
 however long a handler works. A rebalance waits for the running batch for a bounded time; if that is not enough, the
@@ -10,6 +16,7 @@ new owner gets the same records and its inbox waits for, and then believes, the 
 import asyncio
 import contextlib
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import timedelta
 
 from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
@@ -23,7 +30,7 @@ from mesh_messaging.kafka import KafkaSettings, make_consumer
 from mesh_messaging.ladder import RetryLadder
 from mesh_messaging.ladder_timer import LadderTimer
 from mesh_messaging.message import Delivery, Handler, read_delivery
-from mesh_messaging.names import check_topic, dead_letter_topic, parse_type
+from mesh_messaging.names import bulk_group, check_topic, dead_letter_topic, parse_type
 from mesh_messaging.records import RawRecord
 from mesh_messaging.tracing import batch_span
 from mesh_messaging.unreadable import Unreadable, read_carefully
@@ -49,12 +56,22 @@ Offsets = Mapping[TopicPartition, int]
 """The next offset to read, by partition."""
 
 
+@dataclass(frozen=True, slots=True)
+class _Line:
+    """Topics that are read as one group, a batch after the other. `idle`: none is running."""
+
+    group: str
+    topics: tuple[str, ...]
+    batch_size_max: int
+    idle: asyncio.Event = field(default_factory=asyncio.Event)
+
+
 class BatchConsumer:
     """One consumer of one service; `name` is its group id and its name in inbox, ladder and dead letters.
 
     `handlers` maps event types to handlers; types without one are skipped and counted. `inbox_keep` must be longer
     than the retention of the topics. What is given up is announced on each topic's `dead_letter_topic`, which must
-    exist.
+    exist. `bulk_topics` are read beside the others, by the group `bulk_group(name)`.
     """
 
     def __init__(
@@ -65,28 +82,29 @@ class BatchConsumer:
         name: str,
         topics: Sequence[str],
         handlers: Mapping[str, Handler],
+        bulk_topics: Sequence[str] = (),
         batch_size_max: int = 1_000,
+        bulk_batch_size_max: int = 1_000,
         retry: RetryLadder | None = None,
         clock: Clock | None = None,
         inbox_keep: timedelta = KEEP,
     ) -> None:
         # A misspelt name would wait for messages that never come: it ends the start instead.
-        for topic in topics:
+        for topic in (*topics, *bulk_topics):
             dead_letter_topic(check_topic(topic), name)
         for kind in handlers:
             parse_type(kind)
         self._kafka = kafka
         self._name = name
-        self._topics = tuple(topics)
-        self._batch_size_max = batch_size_max
+        self._lines = [_Line(name, tuple(topics), batch_size_max)]
+        if bulk_topics:
+            self._lines.append(_Line(bulk_group(name), tuple(bulk_topics), bulk_batch_size_max))
         self._clock = clock or SystemClock()
         ladder = retry or RetryLadder()
         self._batches = Batches(db, name=name, handlers=handlers, retry=ladder, clock=self._clock)
         self._timer = LadderTimer(
             db, name=name, handlers=handlers, retry=ladder, clock=self._clock, inbox_keep=inbox_keep
         )
-        self._idle = asyncio.Event()
-        self._idle.set()
 
     async def run(self, stop: asyncio.Event) -> None:
         """Consume and climb the ladder until `stop`; then finish the running batch, commit its offsets and leave
@@ -94,57 +112,59 @@ class BatchConsumer:
         """
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(self._timer.run(stop), name=f"ladder-{self._name}")
-            tasks.create_task(self._consume(stop), name=f"consume-{self._name}")
+            for line in self._lines:
+                tasks.create_task(self._consume(line, stop), name=f"consume-{line.group}")
 
-    async def _consume(self, stop: asyncio.Event) -> None:
+    async def _consume(self, line: _Line, stop: asyncio.Event) -> None:
         backoff_seconds = BACKOFF_FIRST_SECONDS
         careful = False
         while not stop.is_set():
             try:
-                await self._session(stop, careful=careful)
+                await self._session(line, stop, careful=careful)
                 careful = False
             except UnicodeDecodeError as error:
-                _log.warning("consumer.unreadable-record", consumer=self._name, reason=str(error))
+                _log.warning("consumer.unreadable-record", consumer=line.group, reason=str(error))
                 careful = True
             except (KafkaError, OSError, MeshError) as error:
                 _log.warning(
-                    "consumer.reconnecting", consumer=self._name, reason=repr(error), backoff_seconds=backoff_seconds
+                    "consumer.reconnecting", consumer=line.group, reason=repr(error), backoff_seconds=backoff_seconds
                 )
                 await pause(stop, backoff_seconds)
                 backoff_seconds = min(backoff_seconds * 2, BACKOFF_MAX_SECONDS)
             else:
                 backoff_seconds = BACKOFF_FIRST_SECONDS
 
-    async def _session(self, stop: asyncio.Event, *, careful: bool) -> None:
+    async def _session(self, line: _Line, stop: asyncio.Event, *, careful: bool) -> None:
         """One life of a Kafka client; a careful one goes through what is there now, past what it cannot decode.
 
         Raises UnicodeDecodeError for such a record. The client has lost count then, so the next one begins at the
         committed offsets.
         """
-        listener = _Listener(self._name, self._idle)
-        consumer = make_consumer(self._kafka, self._name, self._topics, listener)
+        line.idle.set()
+        listener = _Listener(self._name, line.idle)
+        consumer = make_consumer(self._kafka, line.group, line.topics, listener)
         try:
             await consumer.start()
             if careful:
-                await self._read_carefully(consumer, stop)
+                await self._read_carefully(line, consumer, stop)
                 return
             while not stop.is_set():
-                polled = await consumer.getmany(timeout_ms=POLL_TIMEOUT_MS, max_records=self._batch_size_max)
+                polled = await consumer.getmany(timeout_ms=POLL_TIMEOUT_MS, max_records=line.batch_size_max)
                 if polled:
-                    await self._take(consumer, self._read(polled), _offsets(polled), stop)
+                    await self._take(line, consumer, self._read(polled), _offsets(polled), stop)
         finally:
             try:
                 await asyncio.wait_for(consumer.stop(), STOP_WAIT_SECONDS)
             except (TimeoutError, KafkaError, OSError) as error:
-                _log.warning("consumer.stop-failed", consumer=self._name, reason=repr(error))
+                _log.warning("consumer.stop-failed", consumer=line.group, reason=repr(error))
 
-    async def _read_carefully(self, consumer: AIOKafkaConsumer, stop: asyncio.Event) -> None:
+    async def _read_carefully(self, line: _Line, consumer: AIOKafkaConsumer, stop: asyncio.Event) -> None:
         places = sorted(consumer.assignment())
-        async for place, found in read_carefully(consumer, places, self._batch_size_max):
+        async for place, found in read_carefully(consumer, places, line.batch_size_max):
             if isinstance(found, Unreadable):
-                await self._take(consumer, [found.delivery()], {place: found.following}, stop)
+                await self._take(line, consumer, [found.delivery()], {place: found.following}, stop)
             else:
-                await self._take(consumer, self._read({place: found}), _offsets({place: found}), stop)
+                await self._take(line, consumer, self._read({place: found}), _offsets({place: found}), stop)
             if stop.is_set():
                 return
 
@@ -153,14 +173,19 @@ class BatchConsumer:
         return [read_delivery(_raw(record), received_at) for records in polled.values() for record in records]
 
     async def _take(
-        self, consumer: AIOKafkaConsumer, deliveries: Sequence[Delivery], offsets: Offsets, stop: asyncio.Event
+        self,
+        line: _Line,
+        consumer: AIOKafkaConsumer,
+        deliveries: Sequence[Delivery],
+        offsets: Offsets,
+        stop: asyncio.Event,
     ) -> None:
-        self._idle.clear()
+        line.idle.clear()
         try:
             if await self._settle_while_polling(consumer, deliveries, stop):
                 await self._commit_offsets(consumer, offsets)
         finally:
-            self._idle.set()
+            line.idle.set()
 
     async def _settle_while_polling(
         self, consumer: AIOKafkaConsumer, deliveries: Sequence[Delivery], stop: asyncio.Event

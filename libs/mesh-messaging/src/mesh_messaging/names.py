@@ -67,3 +67,8 @@ def dead_letter_topic(topic: str, consumer: str) -> str:
             f"no dead-letter topic can be named for {topic[:120]!r}, {consumer[:120]!r}", code="invalid-topic"
         )
     return name
+
+
+def bulk_group(consumer: str) -> str:
+    """The group as which `consumer` reads its bulk topics."""
+    return f"{consumer}-bulk"

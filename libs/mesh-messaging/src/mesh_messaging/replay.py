@@ -21,6 +21,7 @@ from aiokafka.errors import KafkaError
 
 from mesh_messaging.inbox import KEEP
 from mesh_messaging.kafka import REQUEST_TIMEOUT_MS, KafkaSettings, client_options
+from mesh_messaging.names import bulk_group
 from mesh_runtime.errors import Conflict, InvalidInput, MeshError, Unavailable
 
 EXIT_REFUSED = 1
@@ -56,9 +57,12 @@ class Stretch:
         return max((self.committed or 0) - self.begin, 0)
 
 
-async def run(argv: Sequence[str], kafka: KafkaSettings, *, group: str, topics: Sequence[str]) -> int:
-    """The command `replay TOPIC ...` of a service whose consumer is `group`: 0 done, 1 refused, 2 wrong usage."""
-    asked = _parse(argv, topics)
+async def run(
+    argv: Sequence[str], kafka: KafkaSettings, *, name: str, topics: Sequence[str], bulk_topics: Sequence[str] = ()
+) -> int:
+    """The command `replay TOPIC ...` of a service whose consumer is `name`: 0 done, 1 refused, 2 wrong usage."""
+    asked = _parse(argv, (*topics, *bulk_topics))
+    group = bulk_group(name) if asked.topic in bulk_topics else name
     start = Start(asked.from_offset, asked.from_time, asked.partition)
     try:
         async with Replay(kafka, group) as replay:

@@ -43,7 +43,7 @@ async def run(argv: Sequence[str]) -> int:
         return await resealing.run(argv[1:], settings, SEALED_COLUMNS)
     if argv[:1] == ["replay"]:
         kafka = KafkaSettings.from_service(settings, NAME)
-        return await replay.run(argv[1:], kafka, group=NAME, topics=consumer.TOPICS)
+        return await replay.run(argv[1:], kafka, name=NAME, topics=consumer.TOPICS)
     if list(argv) == ["migrate"]:
         await migrations.upgrade(settings.database_url, PACKAGE)
         return 0

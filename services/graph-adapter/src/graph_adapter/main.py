@@ -140,6 +140,7 @@ def consumer_role(parts: Parts) -> Role:
         parts.db,
         name=wire.CONSUMER,
         topics=consumer.TOPICS,
+        bulk_topics=consumer.BULK_TOPICS,
         handlers=consumer.handlers(parts.store.on, parts.vault, parts.clock, desk),
         batch_size_max=parts.settings.consumer_batch_size_max,
         clock=parts.clock,
@@ -200,7 +201,9 @@ async def serve(argv: Sequence[str]) -> int:
         return await resealing.run(argv[1:], settings, SEALED_COLUMNS)
     if argv[:1] == ["replay"]:
         kafka = KafkaSettings.from_service(settings, SERVICE)
-        return await replay.run(argv[1:], kafka, group=wire.CONSUMER, topics=consumer.TOPICS)
+        return await replay.run(
+            argv[1:], kafka, name=wire.CONSUMER, topics=consumer.TOPICS, bulk_topics=consumer.BULK_TOPICS
+        )
     if list(argv) == ["migrate"]:
         await migrations.upgrade(settings.database_url, PACKAGE)
         return 0

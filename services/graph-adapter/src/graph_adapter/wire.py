@@ -25,6 +25,7 @@ SOURCE = "/graph-adapter"
 CONSUMER = "graph-adapter"
 
 COMMANDS_TOPIC = "ucmesh.graph.commands.v1"
+BULK_COMMANDS_TOPIC = "ucmesh.graph-bulk.commands.v1"
 CERTIFICATES_TOPIC = "ucmesh.certificates.v1"
 
 EXECUTE = "ucmesh.graph.operation.v1.execute"

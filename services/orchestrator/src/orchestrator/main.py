@@ -145,7 +145,9 @@ async def run(argv: Sequence[str]) -> int:
     logs.configure(NAME, settings.log_level)
     if argv[:1] == ["replay"]:
         kafka = KafkaSettings.from_service(settings, NAME)
-        return await replay.run(argv[1:], kafka, group=consumer.NAME, topics=consumer.TOPICS)
+        return await replay.run(
+            argv[1:], kafka, name=consumer.NAME, topics=consumer.TOPICS, bulk_topics=consumer.BULK_TOPICS
+        )
     if list(argv) == ["migrate"]:
         await migrations.upgrade(settings.database_url, PACKAGE)
         return 0
@@ -180,6 +182,7 @@ def _roles(settings: OrchestratorSettings, db: Database, verifier: Verifier, hea
         db,
         name=consumer.NAME,
         topics=consumer.TOPICS,
+        bulk_topics=consumer.BULK_TOPICS,
         handlers=consumer.handlers(parts.rules, parts.engine),
         batch_size_max=settings.consumer_batch_size_max,
         clock=clock,

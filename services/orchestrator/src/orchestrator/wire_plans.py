@@ -1,7 +1,8 @@
 """Operations on the wire: commands out and replies in; and plan events out. The only place that knows their fields.
 
 Owns topics, types and keys of these messages (contracts/: *.operation.v1.execute, *.operation.v1.completed,
-ucmesh.plans.plan.v1.*). Unknown fields of a reply are ignored; a reply off the contract is InvalidInput.
+ucmesh.plans.plan.v1.*). Commands of the bulk lane, and the answers to them, have topics of their own, so that no plan
+of another lane waits for them. Unknown fields of a reply are ignored; a reply off the contract is InvalidInput.
 """
 
 from __future__ import annotations
@@ -23,8 +24,10 @@ from orchestrator.domain.plan_ports import Command, Notice
 from orchestrator.domain.plan_status import Json, Reply
 
 REPLIES_TOPIC = "ucmesh.orchestrator.replies.v1"
+BULK_REPLIES_TOPIC = "ucmesh.orchestrator-bulk.replies.v1"
 PLANS_TOPIC = "ucmesh.plans.v1"
 COMMAND_TOPICS = {"graph": "ucmesh.graph.commands.v1", "pwsh": "ucmesh.pwsh.commands.v1"}
+BULK_COMMAND_TOPICS = {"graph": "ucmesh.graph-bulk.commands.v1", "pwsh": "ucmesh.pwsh-bulk.commands.v1"}
 COMMAND_TYPES = {"graph": "ucmesh.graph.operation.v1.execute", "pwsh": "ucmesh.pwsh.operation.v1.execute"}
 COMPLETED_TYPES = ("ucmesh.graph.operation.v1.completed", "ucmesh.pwsh.operation.v1.completed")
 SOURCE = "/orchestrator"
@@ -116,7 +119,8 @@ def to_command(command: Command, event_id: UUID, now: datetime) -> OutboundMessa
         data=orjson.dumps(data),
         traceparent=plan.traceparent,
     )
-    return OutboundMessage(COMMAND_TOPICS[dispatch.target], f"{plan.tenant_id}:{dispatch.subject}", event)
+    topics = BULK_COMMAND_TOPICS if plan.lane == "bulk" else COMMAND_TOPICS
+    return OutboundMessage(topics[dispatch.target], f"{plan.tenant_id}:{dispatch.subject}", event)
 
 
 def execute_data(
@@ -140,7 +144,7 @@ def execute_data(
         "target": subject,
         "params": params,
         "deadline": _time(deadline),
-        "reply_to": REPLIES_TOPIC,
+        "reply_to": BULK_REPLIES_TOPIC if lane == "bulk" else REPLIES_TOPIC,
         "plan_id": None if plan_id is None else str(plan_id),
         "lane": lane,
         "credential": "active",

@@ -150,6 +150,7 @@ def consumer_role(parts: Parts) -> Role:
         parts.db,
         name=consumer.CONSUMER,
         topics=consumer.TOPICS,
+        bulk_topics=consumer.BULK_TOPICS,
         handlers=consumer.handlers(accept, credentials),
         clock=parts.clock,
     )
@@ -267,7 +268,9 @@ async def serve(argv: Sequence[str]) -> int:
         return await resealing.run(argv[1:], settings, SEALED_COLUMNS)
     if argv[:1] == ["replay"]:
         kafka = KafkaSettings.from_service(settings, SERVICE)
-        return await replay.run(argv[1:], kafka, group=consumer.CONSUMER, topics=consumer.TOPICS)
+        return await replay.run(
+            argv[1:], kafka, name=consumer.CONSUMER, topics=consumer.TOPICS, bulk_topics=consumer.BULK_TOPICS
+        )
     parts = build(settings)
     if list(argv) == ["migrate"]:
         await seed(parts)

@@ -20,6 +20,7 @@ SOURCE = "/pwsh-gateway"
 RECEIVER = "pwsh-gateway"
 
 COMMANDS_TOPIC = "ucmesh.pwsh.commands.v1"
+BULK_COMMANDS_TOPIC = "ucmesh.pwsh-bulk.commands.v1"
 CERTIFICATES_TOPIC = "ucmesh.certificates.v1"
 SESSIONS_TOPIC = "ucmesh.sessions.v1"
 EXECUTE = "ucmesh.pwsh.operation.v1.execute"

@@ -3,7 +3,8 @@
 Owns the file's grammar and what follows from it: dead-letter topics and rights. Refuses to know any name: that is data.
 
     producer of a topic    Write on it; IdempotentWrite on the cluster
-    consumer of a topic    Read on it; Read on the group of its own name; Write on its dead-letter topic
+    consumer of a topic    Read on it; Read on the group of its own name, for a `bulk` topic on its bulk group; Write on
+                           its dead-letter topic
     reader of a topic      Read on it; Read on the group of its own name: somebody outside, without dead letters
     observer               Describe on every topic and group: sees lag, reads nothing
 
@@ -18,7 +19,7 @@ from typing import Annotated
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError
 
-from mesh_messaging.names import check_topic, dead_letter_topic
+from mesh_messaging.names import bulk_group, check_topic, dead_letter_topic
 from mesh_runtime.errors import InvalidInput
 
 CLUSTER_NAME = "kafka-cluster"
@@ -88,6 +89,12 @@ class _Entry(_Kept):
     producers: Sequence[Principal] = ()
     consumers: Sequence[Principal] = ()
     readers: Sequence[Principal] = ()
+    bulk: bool = False
+
+    def groups(self) -> Iterator[tuple[str, str]]:
+        """Who reads it, and as which group."""
+        yield from ((name, bulk_group(name) if self.bulk else name) for name in self.consumers)
+        yield from ((name, name) for name in self.readers)
 
 
 class _Defaults(_Kept):
@@ -159,14 +166,14 @@ def _text(value: Value) -> str:
 
 
 def _rights(file: _File) -> Iterator[Right]:
-    groups = sorted({name for entry in file.topics.values() for name in (*entry.consumers, *entry.readers)})
+    groups = sorted({group for entry in file.topics.values() for _, group in entry.groups()})
     for name, entry in file.topics.items():
         names = [name]
         for producer in entry.producers:
             yield from _writes(producer, name)
-        for consumer in (*entry.consumers, *entry.readers):
-            yield Right(f"User:{consumer}", "Read", "Topic", name)
-            yield Right(f"User:{consumer}", "Read", "Group", consumer)
+        for reader, group in entry.groups():
+            yield Right(f"User:{reader}", "Read", "Topic", name)
+            yield Right(f"User:{reader}", "Read", "Group", group)
         for consumer in entry.consumers:
             names.append(dead_letter_topic(name, consumer))
             yield from _writes(consumer, names[-1])

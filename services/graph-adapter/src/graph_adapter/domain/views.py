@@ -14,7 +14,7 @@ from uuid import UUID
 
 @dataclass(frozen=True, slots=True)
 class StoredReply:
-    """The reply of an operation that is done, as it was sent. `data` is its JSON."""
+    """The reply of an operation that is done, as it was sent, to where it is asked for now. `data` is its JSON."""
 
     operation_id: UUID
     plan_id: UUID | None

@@ -19,6 +19,7 @@ from mesh_messaging.message import Handler, InboundMessage
 from mesh_runtime.clock import Clock
 
 TOPICS = (wire.COMMANDS_TOPIC, wire.CERTIFICATES_TOPIC)
+BULK_TOPICS = (wire.BULK_COMMANDS_TOPIC,)
 
 
 def handlers(

@@ -14,6 +14,7 @@ from orchestrator.entrypoints.hr_door import take_messages
 
 NAME = wire.CONSUMER
 TOPICS = (wire.HR_TOPIC, wire_plans.REPLIES_TOPIC, wire.CERTIFICATES_TOPIC)
+BULK_TOPICS = (wire_plans.BULK_REPLIES_TOPIC,)
 
 
 def handlers(rules: Rules, engine: PlanEngine) -> Mapping[str, Handler]:

@@ -15,6 +15,7 @@ from pwsh_gateway.application import AcceptCommands, KeepCredentials
 
 CONSUMER = "pwsh-gateway"
 TOPICS = (wire.COMMANDS_TOPIC, wire.CERTIFICATES_TOPIC)
+BULK_TOPICS = (wire.BULK_COMMANDS_TOPIC,)
 
 
 def handlers(accept: AcceptCommands, credentials: KeepCredentials) -> Mapping[str, Handler]:

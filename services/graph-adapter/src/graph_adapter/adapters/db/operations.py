@@ -68,14 +68,22 @@ class OperationTable:
         }
         rows = (await self._tx.execute(sql.ACCEPT, values)).all()
         new = {row.operation_id: row.leased for row in rows}
-        known = [command.operation_id for command in commands if command.operation_id not in new]
+        known = {command.operation_id: command for command in commands if command.operation_id not in new}
         done = await self._stored(known) if known else ()
         return Accepted(done, frozenset(key for key, is_leased in new.items() if is_leased))
 
-    async def _stored(self, operation_ids: Sequence[UUID]) -> Sequence[StoredReply]:
-        rows = await self._tx.execute(sql.STORED, {"operation_ids": operation_ids})
+    async def _stored(self, repeated: Mapping[UUID, Command]) -> Sequence[StoredReply]:
+        # Who asks again may listen elsewhere by now: a release before or after the one that asked first.
+        rows = await self._tx.execute(sql.STORED, {"operation_ids": list(repeated)})
         return [
-            StoredReply(r.operation_id, r.plan_id, r.tenant_id, r.reply_to, r.traceparent, r.reply.encode())
+            StoredReply(
+                r.operation_id,
+                r.plan_id,
+                r.tenant_id,
+                repeated[r.operation_id].reply_to,
+                r.traceparent,
+                r.reply.encode(),
+            )
             for r in rows
         ]
 

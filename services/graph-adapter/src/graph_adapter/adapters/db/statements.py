@@ -51,7 +51,7 @@ SELECT added.operation_id, added.leased FROM added LEFT JOIN woken ON true
 """)
 
 STORED = text("""
-SELECT operation_id, plan_id, tenant_id, reply_to, traceparent, reply::text AS reply FROM operation
+SELECT operation_id, plan_id, tenant_id, traceparent, reply::text AS reply FROM operation
 WHERE operation_id = ANY (CAST(:operation_ids AS uuid[])) AND state = 'done'
 """)
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Collection, Mapping, Sequence
+from dataclasses import replace
 from datetime import datetime
 
 import orjson
@@ -51,7 +52,10 @@ class Operations:
                 "now": now,
             },
         )
-        return [reply_of(orjson.loads(row.reply)) for row in rows]
+        # Who asks again may listen elsewhere by now: a release before or after the one that asked first.
+        asked = {command.operation_id: command.reply_to for command in commands}
+        stored = [reply_of(orjson.loads(row.reply)) for row in rows]
+        return [replace(reply, reply_to=asked[reply.operation_id]) for reply in stored]
 
     async def lease(
         self,
