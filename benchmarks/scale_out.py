@@ -65,7 +65,7 @@ def busiest(cost: Reading, made: Options) -> Mapping[str, float]:
         for what in whats:
             able = [name for name, roles in made.processes(service).items() if not roles or ROLE_OF[what] in roles]
             counts = [cost.services.get(f"{name}: {what}", 0.0) for name in able]
-            if sum(counts):
+            if len(counts) > 1 and sum(counts):
                 found[f"{service} by {what}"] = max(counts) * len(counts) / sum(counts)
     return found
 

@@ -1,4 +1,8 @@
-"""A backup of the mesh's PostgreSQL with its WAL, and the way back to a moment, as docs/operations.md does it."""
+"""A backup of the mesh's PostgreSQL with its WAL, and the way back to a moment, as docs/operations.md does it.
+
+Services may have servers of their own in a deployment, which then go back to moments of their own. Here they share one:
+a database of an earlier moment is dumped then, and takes the place of what the server went back to.
+"""
 
 import os
 import shutil
@@ -10,6 +14,7 @@ import asyncpg
 
 from support.mesh import Mesh
 from support.waiting import eventually_sync
+from ucmesh_embedded import topology
 from ucmesh_embedded.parts import PostgresPart
 from ucmesh_embedded.postgres import binaries
 
@@ -79,6 +84,18 @@ class Backups:
         for path in (data, *data.rglob("*")):
             os.chown(path, *self._owner, follow_symlinks=False)
         data.chmod(0o700)
+
+    def dump(self, *services: str) -> None:
+        """The databases of these services as they are now."""
+        for service in services:
+            url = self._server.url(topology.database(service))
+            self._run("pg_dump", "--format", "custom", "--file", str(self._folder / service), "--dbname", url)
+
+    def load(self, *services: str) -> None:
+        """In place of the databases of these services, what `dump` took."""
+        flags = ("--clean", "--if-exists", "--create", "--exit-on-error")
+        for service in services:
+            self._run("pg_restore", *flags, "--dbname", self._server.url(), str(self._folder / service))
 
     def _run(self, program: str, *arguments: str) -> None:
         folder: Path = binaries(self._mesh.stack.places.cache)
