@@ -33,6 +33,17 @@ async def test_everything_a_plan_does_is_in_the_trace_of_its_hr_event(db):
     assert [link.context.span_id for link in timers.links] == [start.context.span_id]
 
 
+async def test_a_trace_that_is_not_sampled_goes_on_without_spans(db):
+    unsampled = EVENT[:-2] + "00"
+    mesh = PlanMesh(db, lambda _request: [op("user")], {})
+    with telemetry.recording() as spans:
+        [plan_id] = await mesh.start(mesh.start_request(traceparent=unsampled))
+        await mesh.run_to_end()
+    assert await mesh.state(plan_id) == "succeeded"
+    assert spans.named("plan.start") == spans.named("plan") == []
+    assert {message.event.traceparent for message in mesh.commands + mesh.notices} == {unsampled}
+
+
 async def test_a_plan_without_a_traced_event_begins_a_trace(db):
     mesh = PlanMesh(db, lambda _request: [])
     with telemetry.recording() as spans:

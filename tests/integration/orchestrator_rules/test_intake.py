@@ -13,6 +13,7 @@ from mesh_messaging.ladder import RetryLadder
 from mesh_messaging.ladder_timer import LadderTimer
 from mesh_messaging.message import read_delivery
 from mesh_messaging.records import RawRecord
+from mesh_runtime import telemetry
 from mesh_runtime.errors import InvalidInput
 from orchestrator.application import retry_plan
 from orchestrator.entrypoints.hr_door import Bad
@@ -216,3 +217,18 @@ async def test_a_batch_of_a_hundred_takes_as_many_statements_as_one(office):
             await office.hr(*events)
         counts[size] = len(statements)
     assert counts[1] == counts[100] <= 12
+
+
+async def test_every_event_of_many_is_a_trace_of_its_own(office):
+    await office.open_business()
+    with telemetry.recording() as spans, telemetry.span("request"):
+        await office.hr(hr_event("NW-1"), hr_event("NW-2"))
+    [request] = spans.named("request")
+    events = {span.attributes["ucmesh.employee.id"]: span for span in spans.named("hr.event")}
+    plans = {span.attributes["ucmesh.employee.id"]: span for span in spans.named("plan.start")}
+    assert events.keys() == plans.keys() == {"NW-1", "NW-2"}
+    assert len({span.context.trace_id for span in (request, *events.values())}) == 3
+    for employee_id, event in events.items():
+        assert event.parent is None
+        assert [link.context.trace_id for link in event.links] == [request.context.trace_id]
+        assert plans[employee_id].parent.span_id == event.context.span_id

@@ -8,7 +8,7 @@ import time
 
 import pytest
 from opentelemetry import trace
-from opentelemetry.trace import SpanKind
+from opentelemetry.trace import Link, SpanKind
 
 from mesh_runtime import telemetry
 
@@ -85,6 +85,40 @@ def test_the_ratio_decides_for_new_traces_only():
         "t.shutdown(0.1)"
     )
     assert run(code) == "True False True"
+
+
+def test_a_trace_begun_for_others_has_a_span_of_its_own_only_where_it_is_sampled():
+    code = (
+        "from mesh_runtime import telemetry as t\n"
+        "from opentelemetry.trace import SpanKind\n"
+        "t.configure('s', 'http://127.0.0.1:9', {ratio})\n"
+        "asked = []\n"
+        "def begin(n):\n"
+        "    return t.begin_trace('x', kind=SpanKind.CONSUMER, attributes=lambda: asked.append(n) or {{'n': n}})\n"
+        "with t.recording() as spans: begun = [begin(n) for n in range(4_000)]\n"
+        "made = {{f'{{s.context.trace_id:032x}}-{{s.context.span_id:016x}}' for s in spans.spans}}\n"
+        "sampled = [each for each in begun if t.is_sampled(each)]\n"
+        "print(len({{each[3:35] for each in begun}}), len(asked) == len(sampled) == len(spans.spans),\n"
+        "      made == {{each[3:52] for each in sampled}}, len(sampled))\n"
+        "t.shutdown(0.1)"
+    )
+    assert run(code.format(ratio=0.0)) == "4000 True True 0"
+    assert run(code.format(ratio=1.0)) == "4000 True True 4000"
+    *agreed, sampled = run(code.format(ratio=0.25)).split()
+    assert agreed == ["4000", "True", "True"]
+    assert 700 < int(sampled) < 1_300
+
+
+def test_a_trace_begun_for_others_tells_what_it_is_and_what_it_came_with():
+    link = Link(trace.get_current_span(telemetry.context_from({"traceparent": PARENT})).get_span_context())
+    with telemetry.recording() as spans:
+        begun = telemetry.begin_trace("x", kind=SpanKind.CONSUMER, links=[link], attributes=lambda: {"k": 1})
+    [span] = spans.spans
+    assert (span.name, span.kind, span.parent, dict(span.attributes)) == ("x", SpanKind.CONSUMER, None, {"k": 1})
+    assert [each.context.span_id for each in span.links] == [link.context.span_id]
+    assert begun.split("-")[1:3] == [f"{span.context.trace_id:032x}", f"{span.context.span_id:016x}"]
+    assert telemetry.is_sampled(begun)
+    assert not telemetry.is_sampled(UNSAMPLED)
 
 
 def test_shutdown_is_bounded_when_the_backend_accepts_and_never_answers():

@@ -40,6 +40,13 @@ def test_a_missing_attribute_is_the_empty_text():
     assert not matches({}, Row("division", "regex", "."))
 
 
+def test_one_expression_is_asked_with_and_without_case_about_the_same_texts():
+    for text, folded, exact in [("ZÜRICH", True, False), ("zürich", True, True), ("ZÜRICH", True, False)]:
+        assert matches({"city": text}, Row("city", "regex", "^zü.ich$")) is folded
+        assert matches({"city": text}, Row("city", "regex", "^zü.ich$", ignore_case=False)) is exact
+        assert matches({"city": text}, Row("city", "regex", "^bern")) is False
+
+
 def test_rows_are_joined_left_to_right_without_precedence():
     yes, no = Row("a", "equals", "x"), Row("a", "equals", "y")
     # (yes or yes) and no, where a precedence of "and" would say yes.

@@ -58,12 +58,20 @@ def test_any_name_gives_a_legal_candidate_or_none(given_name, surname, employee_
     assert domain == "northwind.example"
 
 
-@given(st.sets(st.integers(1, 30), max_size=25))
-def test_candidates_are_the_first_ten_alternatives_nobody_has(occupied):
-    names = candidates("ada.lee", "x.example", occupied)
+@given(st.one_of(st.just(set()), st.sets(st.integers(1, 30), max_size=25)), st.sampled_from([1, 7, 61, 62, 63, 64]))
+def test_candidates_are_the_first_ten_alternatives_nobody_has(occupied, length):
+    local = "adalee"[:length] + "e" * (length - 6)
+    names = candidates(local, "x.example", occupied)
     assert len(names) == len(set(names)) == 10
     free = [n for n in range(1, 60) if n not in occupied][:10]
-    assert names == [upn_candidate("ada.lee", "x.example", n) for n in free]
+    assert names == [upn_candidate(local, "x.example", n) for n in free]
+
+
+@given(st.text(alphabet="aZ9._-' ü", max_size=70))
+def test_a_name_that_needs_no_tidying_is_tidied_like_any_other(surname):
+    letters = re.sub(r"[^a-z0-9-]", "", surname.replace("ü", "u").lower())
+    tidied = re.sub(r"([._-])[._-]+", r"\1", letters).strip("._-")[:64].rstrip("._-")
+    assert local_part("{surname}", {"surname": surname}, "") == tidied
 
 
 def test_display_names_keep_their_letters_and_hr_has_the_last_word():

@@ -6,10 +6,12 @@ sampled, and refuses to hold a process at its end: shutdown is bounded.
 
 from __future__ import annotations
 
+import random
 import threading
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
+from typing import Any
 
 import requests
 from opentelemetry import trace
@@ -18,8 +20,8 @@ from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExport
 from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
 from opentelemetry.sdk.trace.export import BatchSpanProcessor, SimpleSpanProcessor, SpanExporter, SpanExportResult
-from opentelemetry.sdk.trace.sampling import ParentBased, TraceIdRatioBased
-from opentelemetry.trace import Link, Span, SpanKind, Tracer
+from opentelemetry.sdk.trace.sampling import Decision, ParentBased, SamplingResult, TraceIdRatioBased
+from opentelemetry.trace import Link, Span, SpanKind, TraceFlags, Tracer
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 from opentelemetry.util.types import Attributes
 
@@ -29,6 +31,10 @@ BATCH_SIZE_MAX = 2_000
 
 _propagator = TraceContextTextMapPropagator()
 _provider: TracerProvider | None = None
+_ratio = 0.0
+_tracers: dict[str, Tracer] = {}
+_CHOSEN = Context({"ucmesh.chosen": True})
+"""The context of a new trace that is known to be sampled."""
 _untraced: AbstractContextManager[Span] = nullcontext(trace.INVALID_SPAN)
 
 
@@ -75,7 +81,39 @@ def enabled() -> bool:
 
 def tracer(name: str) -> Tracer:
     """A tracer; a no-op one as long as tracing is not configured."""
-    return trace.get_tracer(name)
+    if _provider is None:
+        return trace.get_tracer(name)
+    # The SDK makes a name, a scope and a warnings filter at every call before it finds that it has this tracer.
+    own = _tracers.get(name)
+    if own is None:
+        own = _tracers[name] = _provider.get_tracer(name)
+    return own
+
+
+def is_sampled(traceparent: str) -> bool:
+    """Whether spans of this trace are made; others would only be thrown away."""
+    return bool(int(traceparent[-2:], 16) & TraceFlags.SAMPLED)
+
+
+def begin_trace(
+    name: str, *, kind: SpanKind, links: Sequence[Link] = (), attributes: Callable[[], Attributes] = dict
+) -> str:
+    """The traceparent of a new trace whose first span is over at once; `attributes` are asked for when it is sampled.
+
+    Made for traces that begin by the thousand: one that is not sampled costs two random numbers.
+    """
+    if random.random() >= _ratio:
+        flags = TraceFlags.RANDOM_TRACE_ID
+        return f"00-{random.getrandbits(128):032x}-{random.getrandbits(64):016x}-{flags:02x}"
+    span = tracer("mesh_runtime").start_span(name, context=_CHOSEN, kind=kind, links=links, attributes=attributes())
+    span.end()
+    return traceparent_of(span)
+
+
+def traceparent_of(span: Span) -> str:
+    """The span's context as a W3C `traceparent` value."""
+    context = span.get_span_context()
+    return f"00-{context.trace_id:032x}-{context.span_id:016x}-{int(context.trace_flags):02x}"
 
 
 def span(
@@ -109,10 +147,8 @@ def context_from(carrier: Mapping[str, str]) -> Context:
 
 def current_traceparent() -> str | None:
     """The current context as a W3C `traceparent` value."""
-    context = trace.get_current_span().get_span_context()
-    if not context.is_valid:
-        return None
-    return f"00-{context.trace_id:032x}-{context.span_id:016x}-{int(context.trace_flags):02x}"
+    span = trace.get_current_span()
+    return traceparent_of(span) if span.get_span_context().is_valid else None
 
 
 class SpanList(SpanExporter):
@@ -144,13 +180,23 @@ def recording() -> Iterator[SpanList]:
         exporter.closed = True
 
 
+class _Roots(TraceIdRatioBased):
+    """Samples new traces by the ratio, but for those `begin_trace` has chosen."""
+
+    def should_sample(self, parent_context: Context | None, trace_id: int, *given: Any, **named: Any) -> SamplingResult:
+        if parent_context is _CHOSEN:
+            return SamplingResult(Decision.RECORD_AND_SAMPLE, named.get("attributes"))
+        return super().should_sample(parent_context, trace_id, *given, **named)
+
+
 def _install(service: str, ratio: float) -> TracerProvider:
-    global _provider
+    global _provider, _ratio
     if _provider is not None:
         return _provider
+    _ratio = ratio
     _provider = TracerProvider(
         resource=Resource.create({"service.name": service}),
-        sampler=ParentBased(TraceIdRatioBased(ratio)),
+        sampler=ParentBased(_Roots(ratio)),
         shutdown_on_exit=False,
     )
     trace.set_tracer_provider(_provider)

@@ -3,7 +3,6 @@
 from collections.abc import Sequence
 
 from opentelemetry import trace
-from opentelemetry.context import Context
 from opentelemetry.trace import Link, SpanKind
 
 from mesh_runtime import telemetry
@@ -18,23 +17,20 @@ def event_traces(events: Sequence[HrEvent]) -> list[str | None]:
         return [event.traceparent for event in events]
     if len(events) == 1:
         return [events[0].traceparent or telemetry.current_traceparent()]
-    return [event.traceparent or _new_trace(event) for event in events]
-
-
-def _new_trace(event: HrEvent) -> str:
     current = trace.get_current_span().get_span_context()
-    span = telemetry.tracer("orchestrator").start_span(
+    links = [Link(current)] if current.is_valid else []
+    return [event.traceparent or _new_trace(event, links) for event in events]
+
+
+def _new_trace(event: HrEvent, links: Sequence[Link]) -> str:
+    return telemetry.begin_trace(
         EVENT_SPAN,
-        context=Context(),
         kind=SpanKind.CONSUMER,
-        links=[Link(current)] if current.is_valid else None,
-        attributes={
+        links=links,
+        attributes=lambda: {
             "cloudevents.event_id": event.event_id,
             "cloudevents.event_source": event.source,
             "ucmesh.customer": event.customer,
             "ucmesh.employee.id": event.employee_id,
         },
     )
-    span.end()
-    own = span.get_span_context()
-    return f"00-{own.trace_id:032x}-{own.span_id:016x}-{int(own.trace_flags):02x}"

@@ -27,17 +27,16 @@ FAILED_ENDS = frozenset({PlanState.HELD, PlanState.COMPENSATED})
 
 
 def plan_started(plan: PlanStatus, traceparent: str | None) -> str | None:
-    """The traceparent to keep with the plan: of a span below the HR event's, or the event's when not tracing."""
+    """The traceparent to keep with the plan: of a span below the HR event's, or the event's where none is made."""
     parent = traceparent or telemetry.current_traceparent()
-    if not telemetry.enabled():
+    if not telemetry.enabled() or (parent is not None and not telemetry.is_sampled(parent)):
         return parent
     context = telemetry.context_from({"traceparent": parent}) if parent else None
     span = telemetry.tracer("orchestrator").start_span(
         START_SPAN, context=context, kind=SpanKind.INTERNAL, attributes=_attributes(plan)
     )
     span.end()
-    own = span.get_span_context()
-    return f"00-{own.trace_id:032x}-{own.span_id:016x}-{int(own.trace_flags):02x}" if own.is_valid else parent
+    return telemetry.traceparent_of(span) if span.get_span_context().is_valid else parent
 
 
 def plan_ended(plan: PlanStatus) -> None:
@@ -46,7 +45,7 @@ def plan_ended(plan: PlanStatus) -> None:
     if plan.finished_at is None:
         return
     PLAN_SECONDS.labels(plan.kind, plan.state.value).observe((plan.finished_at - plan.created_at).total_seconds())
-    if not telemetry.enabled() or plan.traceparent is None:
+    if not telemetry.enabled() or plan.traceparent is None or not telemetry.is_sampled(plan.traceparent):
         return
     span = telemetry.tracer("orchestrator").start_span(
         LIFE_SPAN,

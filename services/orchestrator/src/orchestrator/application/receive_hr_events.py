@@ -6,7 +6,6 @@ dead letter, which can be replayed once the customer exists.
 """
 
 from collections.abc import Container, Mapping, Sequence
-from dataclasses import replace
 from datetime import datetime
 from typing import TYPE_CHECKING, Literal
 from uuid import UUID
@@ -68,10 +67,7 @@ async def _take(
     if not events:
         return {}
     traces = event_traces(events)
-    people = [
-        replace(new_person(event, rules.ids.new()), traceparent=trace)
-        for event, trace in zip(events, traces, strict=True)
-    ]
+    people = [new_person(event, rules.ids.new(), trace) for event, trace in zip(events, traces, strict=True)]
     standings = await decide(rules, tx, people, rulebooks, now)
     arrivals = [(person, standings[person.person_id]) for person in people]
     new_keys, replaced = await rules.people.accept(tx, arrivals, now)

@@ -74,24 +74,14 @@ async def first_reads(
     rules: Rules, tx: "AsyncConnection", people: Sequence[tuple[Person, Placement]]
 ) -> dict[UUID, Operation]:
     """What to read of each person before planning, with the names that could be theirs."""
-    locals_of = {
-        person.person_id: naming.local_part(placement.profile.upn, person.facts, person.employee_id)
-        for person, placement in people
-    }
-    bases = {
-        person.person_id: (
-            placement.tenant.tenant_id,
-            naming.upn_candidate(locals_of[person.person_id], placement.tenant.domain, 1),
-        )
-        for person, placement in people
-    }
-    occupied = await rules.ledgers.occupied(tx, set(bases.values()))
+    named = []
+    for person, placement in people:
+        local, tenant = naming.local_part(placement.profile.upn, person.facts, person.employee_id), placement.tenant
+        named.append((person, local, tenant.domain, (tenant.tenant_id, naming.upn_candidate(local, tenant.domain, 1))))
+    occupied = await rules.ledgers.occupied(tx, {base for _, _, _, base in named})
     return {
-        person.person_id: _observe(
-            person,
-            candidates(locals_of[person.person_id], placement.tenant.domain, occupied.get(bases[person.person_id], ())),
-        )
-        for person, placement in people
+        person.person_id: _observe(person, candidates(local, domain, occupied.get(base, ())))
+        for person, local, domain, base in named
     }
 
 

@@ -9,7 +9,8 @@ Source: reference domain.md 9.
 """
 
 from collections.abc import Callable, Mapping
-from typing import Literal
+from functools import lru_cache
+from typing import Any, Literal
 from unicodedata import normalize
 
 import re2
@@ -22,6 +23,8 @@ Test = Callable[[str], bool]
 
 VALUE_LENGTH_MAX = 1_000
 REGEX_MEMORY_BYTES_MAX = 1 << 20
+ANSWERS_MAX = 8_192
+"""Answers of expressions that are remembered: most attributes have few values, and filters repeat each other."""
 
 
 class InvalidPatternError(ValueError):
@@ -87,16 +90,26 @@ def compile_test(row: Row) -> Test:
 
 
 def _searching(pattern: str, ignore_case: bool) -> Test:
+    compiled = _compiled(pattern, ignore_case)
+    return lambda text: _found(compiled, text)
+
+
+@lru_cache(maxsize=1_024)
+def _compiled(pattern: str, ignore_case: bool) -> Any:
     options = re2.Options()
     options.case_sensitive = not ignore_case
     options.log_errors = False
     options.max_mem = REGEX_MEMORY_BYTES_MAX
     try:
-        compiled = re2.compile(pattern, options)
+        return re2.compile(pattern, options)
     except re2.error as error:
         raise InvalidPatternError(_reason(error)) from error
-    search = compiled.search
-    return lambda text: search(text) is not None
+
+
+@lru_cache(maxsize=ANSWERS_MAX)
+def _found(compiled: Any, text: str) -> bool:
+    # In a text RE2's binding keeps count of characters beside bytes, which nobody asks for here.
+    return compiled.search(text.encode()) is not None
 
 
 def _reason(error: Exception) -> str:

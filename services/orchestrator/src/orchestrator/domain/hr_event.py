@@ -17,6 +17,7 @@ PERSON_FIELDS = (
     "given_name", "surname", "display_name", "job_title", "department", "company", "office", "city", "country",
     "manager_employee_id", "mobile_phone", "business_phone", "preferred_language",
 )  # fmt: skip
+_FIELDS = frozenset(PERSON_FIELDS)
 
 
 @lean_dataclass(frozen=True, slots=True)
@@ -44,9 +45,8 @@ def filter_attributes(facts: Mapping[str, Any], employee_id: str) -> dict[str, s
     The event's own fields win over customer attributes of the same name.
     """
     attributes = {name: _text(value) for name, value in (facts.get("attributes") or {}).items() if value is not None}
-    for name in PERSON_FIELDS:
-        value = facts.get(name)
-        if value is not None:
+    for name, value in facts.items():
+        if name in _FIELDS and value is not None:
             attributes[name] = _text(value)
     attributes["employee_id"] = employee_id
     return attributes

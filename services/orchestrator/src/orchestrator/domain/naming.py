@@ -19,6 +19,7 @@ DISPLAY_NAME_LENGTH_MAX = 256
 
 _NOT_ALLOWED = re.compile(r"[^a-z0-9._-]")
 _NOT_IN_NAME = re.compile(r"[^a-z0-9-]")
+_TIDY = re.compile(r"[a-z0-9]+(?:[._-][a-z0-9]+)*")
 _REPEATED_SEPARATORS = re.compile(r"([._-])[._-]+")
 
 
@@ -54,7 +55,9 @@ def _values(facts: Mapping[str, Any], employee_id: str) -> dict[str, str]:
 
 def ascii_name(text: str) -> str:
     """The lower-case ASCII letters, digits and hyphens of a name: "Jürg O'Neill" is "jurgoneill"."""
-    return _NOT_IN_NAME.sub("", (text if text.isascii() else anyascii(text)).lower())
+    if text.isascii():
+        return text.lower() if text.isalnum() else _NOT_IN_NAME.sub("", text.lower())
+    return _NOT_IN_NAME.sub("", anyascii(text).lower())
 
 
 def local_part(template: str, facts: Mapping[str, Any], employee_id: str) -> str:
@@ -73,6 +76,8 @@ def _placeholders(template: str) -> tuple[str, ...]:
 
 
 def _tidy(text: str) -> str:
+    if len(text) <= LOCAL_PART_LENGTH_MAX and _TIDY.fullmatch(text):
+        return text
     single = _REPEATED_SEPARATORS.sub(r"\1", _NOT_ALLOWED.sub("", text))
     return single.strip("._-")[:LOCAL_PART_LENGTH_MAX].rstrip("._-")
 
@@ -81,6 +86,16 @@ def upn_candidate(local: str, domain: str, ordinal: int) -> str:
     """The ordinal-th choice: 1 is the plain name, 2 is "name2", never longer than Entra ID allows."""
     suffix = "" if ordinal == 1 else str(ordinal)
     return f"{local[: LOCAL_PART_LENGTH_MAX - len(suffix)]}{suffix}@{domain}"
+
+
+def first_candidates(local: str, domain: str) -> list[str]:
+    """The first ten choices, for a name that none of them makes too long."""
+    return [local + end for end in _first_ends(domain)]
+
+
+@lru_cache(maxsize=1_024)
+def _first_ends(domain: str) -> tuple[str, ...]:
+    return tuple(upn_candidate("", domain, ordinal) for ordinal in range(1, CANDIDATE_COUNT_MAX + 1))
 
 
 def display_name(template: str, facts: Mapping[str, Any], employee_id: str) -> str:

@@ -8,7 +8,6 @@ Owns that decision. Refuses rows and messages.
 """
 
 from collections.abc import Mapping
-from dataclasses import replace
 from datetime import date, datetime
 from typing import Any, Literal
 from uuid import UUID
@@ -80,8 +79,8 @@ class Standing:
         return self.plan_stage is not None or self.refusal is not None
 
 
-def new_person(event: HrEvent, person_id: UUID) -> Person:
-    """The person an event speaks of, as if nothing was known before."""
+def new_person(event: HrEvent, person_id: UUID, traceparent: str | None = None) -> Person:
+    """The person an event speaks of, as if nothing was known before. `traceparent`: where the event has none."""
     return Person(
         person_id=person_id,
         customer=event.customer,
@@ -89,7 +88,7 @@ def new_person(event: HrEvent, person_id: UUID) -> Person:
         sequence=event.sequence,
         facts=event.facts,
         effective_date=event.effective_date,
-        traceparent=event.traceparent,
+        traceparent=event.traceparent or traceparent,
     )
 
 
@@ -99,12 +98,19 @@ def stand(person: Person, rulebook: Rulebook, *, ready: frozenset[str], plan_id:
     if isinstance(placement, Refusal):
         return Standing(REFUSED, refusal=placement, plan_id=plan_id)
     site, tenant_id = placement.site, placement.tenant.tenant_id
-    here = Standing(WAITING, site.site, placement.profile.profile, tenant_id, placement=placement)
     if tenant_id not in ready:
-        return here
+        return Standing(WAITING, site.site, placement.profile.profile, tenant_id, placement=placement)
     not_before = starts_at(person.effective_date, site.time_zone, now)
-    status = PLANNING if not_before is None else SCHEDULED
-    return replace(here, status=status, plan_id=plan_id, plan_stage="observing", not_before=not_before)
+    return Standing(
+        PLANNING if not_before is None else SCHEDULED,
+        site.site,
+        placement.profile.profile,
+        tenant_id,
+        plan_id=plan_id,
+        plan_stage="observing",
+        placement=placement,
+        not_before=not_before,
+    )
 
 
 def go_on(person: Person, standing: Standing, *, start_moved: bool) -> Standing:

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from uuid import UUID
 
 from mesh_runtime.values import lean_dataclass
-from orchestrator.domain.naming import CANDIDATE_COUNT_MAX, upn_candidate
+from orchestrator.domain.naming import CANDIDATE_COUNT_MAX, LOCAL_PART_LENGTH_MAX, first_candidates, upn_candidate
 from orchestrator.domain.numbers import FreeNumber
 from orchestrator.domain.seats import SeatPool, lacking, take
 
@@ -128,6 +128,8 @@ class Ledger:
 def candidates(local: str, domain: str, occupied: Iterable[int]) -> list[str]:
     """The names to ask the tenant about: the first ten alternatives that no colleague has reserved."""
     skip = set(occupied)
+    if not skip and 0 < len(local) <= LOCAL_PART_LENGTH_MAX - 2:
+        return first_candidates(local, domain)
     names: list[str] = []
     ordinal = 0
     while local and len(names) < CANDIDATE_COUNT_MAX and ordinal < ORDINAL_MAX:
