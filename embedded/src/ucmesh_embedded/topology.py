@@ -6,6 +6,8 @@
                        │  └──ucmesh.orchestrator.replies.v1──────┘
                        └──ucmesh.certs.commands.v1──> cert-manager ──ucmesh.certificates.v1──> all others
 
+    Commands and replies of the bulk lane: ucmesh.{graph,pwsh}-bulk.commands.v1, ucmesh.orchestrator-bulk.replies.v1.
+
     postgres: one database and one role a service      kafka: the topics of deploy/kafka/topics.yaml
     issuer: bearer tokens for all of them               traces: takes every span, answers `ucmesh trace show`
 
