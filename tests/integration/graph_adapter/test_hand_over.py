@@ -132,13 +132,24 @@ async def test_a_target_that_is_worked_at_is_left_alone(idle_rig: Rig, tray: Tra
     assert ids(await works(idle_rig, tray)) == [first["operation_id"]]
 
 
-async def test_the_urgent_lane_goes_first_and_a_targets_operations_together(
+async def test_a_run_is_of_one_lane_the_urgent_one_first_and_a_targets_operations_together(
     idle_rig: Rig, tray: Tray, tenant: Tenant
 ) -> None:
-    lanes = (("a", "bulk"), ("b", "normal"), ("c", "urgent"), ("a", "bulk"))
+    lanes = (("a", "bulk"), ("b", "normal"), ("c", "urgent"), ("a", "bulk"), ("d", "bulk"))
     orders = [order(idle_rig, tenant, target, lane=lane) for target, lane in lanes]
     await idle_rig.send(*orders)
-    assert ids(await works(idle_rig, tray)) == [orders[place]["operation_id"] for place in (2, 1, 0, 3)]
+    for places in ((2,), (1,), (0, 3, 4)):
+        assert ids(await works(idle_rig, tray)) == [orders[place]["operation_id"] for place in places]
+
+
+async def test_a_worker_that_stops_gives_back_what_waits_in_every_lane(
+    idle_rig: Rig, tray: Tray, tenant: Tenant
+) -> None:
+    orders = [order(idle_rig, tenant, lane, lane=lane) for lane in ("bulk", "urgent", "normal")]
+    await idle_rig.send(*orders)
+    await give_back(idle_rig.store, tray, idle_rig.ports.clock)
+    assert set((await states(idle_rig)).values()) == {"queued"}
+    assert not tray.operation_ids
 
 
 async def test_nothing_is_handed_over_past_one_with_another_credential(

@@ -95,11 +95,15 @@ async def test_nothing_is_leased_past_one_with_another_credential(idle_rig: Rig,
     assert await leased(idle_rig) == ids(orders, 0)
 
 
-async def test_the_urgent_lane_overtakes_also_on_its_own_target(idle_rig: Rig, tenant: Tenant) -> None:
-    lanes = (("a", "bulk"), ("b", "normal"), ("a", "urgent"))
+async def test_the_urgent_lane_overtakes_also_on_its_own_target_and_a_run_is_of_one_lane(
+    idle_rig: Rig, tenant: Tenant
+) -> None:
+    lanes = (("a", "bulk"), ("b", "normal"), ("a", "urgent"), ("c", "bulk"), ("d", "bulk"))
     orders = [order(idle_rig, tenant, target, lane=lane) for target, lane in lanes]
     await idle_rig.send(*orders)
-    assert await leased(idle_rig) == ids(orders, 2, 1, 0)
+    assert await leased(idle_rig) == ids(orders, 2, 0)
+    assert await leased(idle_rig) == ids(orders, 1)
+    assert await leased(idle_rig) == ids(orders, 3, 4)
 
 
 async def test_one_run_carries_them_out_one_after_the_other(idle_rig: Rig, tenant: Tenant) -> None:

@@ -57,6 +57,14 @@ CASES: dict[str, tuple[list[Backlog], dict[str, int], Limits, str | None, list[s
     "a tenant without a run goes before one that has": (tenants("a", "b"), {"a": 1}, Limits(), None, ["b", "a"]),
     "the circle goes on after the last served": (tenants("a", "b", "c"), {}, Limits(), "a", ["b", "c", "a"]),
     "nobody runs more often than its bound": (tenants("a"), {"a": 3}, Limits(runs_per_tenant_max=3), None, []),
+    "but for one more run of what is urgent": (
+        tenants("a", "b", urgent="b"),
+        {"a": 3, "b": 3},
+        Limits(runs_per_tenant_max=3),
+        None,
+        ["b"],
+    ),
+    "and only one": (tenants("b", urgent="b"), {"b": 4}, Limits(runs_per_tenant_max=3), None, []),
     "no free run, nobody": (tenants("a"), {"b": 24}, Limits(runs_max=24), None, []),
     "no more than could be served": (tenants("a", "b", "c", "d"), {}, Limits(runs_max=1), None, ["a", "b"]),
 }

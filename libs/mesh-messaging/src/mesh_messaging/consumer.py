@@ -43,6 +43,8 @@ from mesh_runtime.roles import pause
 
 AFTER_OFFSETS = faults.declare("consumer.after_offsets", "the batch is committed and so are its offsets")
 
+BULK_BATCH_SIZE_MAX = 200
+"""Short: what else this process does waits for a batch of a bulk, and so does whoever needs the rows it has locked."""
 POLL_TIMEOUT_MS = 200
 REVOKE_WAIT_SECONDS = 5.0
 STOP_WAIT_SECONDS = 5.0
@@ -84,7 +86,7 @@ class BatchConsumer:
         handlers: Mapping[str, Handler],
         bulk_topics: Sequence[str] = (),
         batch_size_max: int = 1_000,
-        bulk_batch_size_max: int = 1_000,
+        bulk_batch_size_max: int = BULK_BATCH_SIZE_MAX,
         retry: RetryLadder | None = None,
         clock: Clock | None = None,
         inbox_keep: timedelta = KEEP,

@@ -36,7 +36,7 @@ class Share:
 @dataclass(frozen=True, slots=True)
 class Limits:
     """`run_size_max` targets go into one run; `tenant_in_flight_max` bounds one tenant's over all replicas; `runs_max`
-    bounds this process, `runs_per_tenant_max` one tenant inside it.
+    bounds this process, `runs_per_tenant_max` one tenant inside it; urgent work may have one more.
     """
 
     run_size_max: int = 200
@@ -64,7 +64,7 @@ def candidates(
     free = limits.runs_max - sum(running.values())
     after = last_served or ""
     order = sorted(
-        (item for item in waiting if running.get(item.tenant_id, 0) < limits.runs_per_tenant_max),
+        (item for item in waiting if running.get(item.tenant_id, 0) < limits.runs_per_tenant_max + item.urgent),
         key=lambda item: (not item.urgent, running.get(item.tenant_id, 0), item.tenant_id <= after, item.tenant_id),
     )
     return [item.tenant_id for item in order[: max(free, 0) * 2]]

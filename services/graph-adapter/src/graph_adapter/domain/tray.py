@@ -93,13 +93,15 @@ class Tray:
         return max((now - min(heads)).total_seconds(), 0.0) if heads else 0.0
 
     def take(self, tenant_id: str, target_count: int, now: datetime) -> list[LeasedOperation]:
-        """The operations of the tenant's first targets. Left out is what the lease has run out for: another worker may
-        have it by now, and the recovery brings it back.
+        """The operations of the tenant's first targets, of one lane: a run ends with its slowest, and nobody urgent is
+        to wait for a bulk in it. Left out is what the lease has run out for: another worker may have it by now, and the
+        recovery brings it back.
         """
         lanes = self._waiting.get(tenant_id, ())
+        first: deque[Group] = next((lane for lane in lanes if lane), deque())
         taken: list[LeasedOperation] = []
-        while target_count > 0 and any(lanes):
-            group = next(lane for lane in lanes if lane).popleft()
+        while target_count > 0 and first:
+            group = first.popleft()
             self._target_count -= 1
             ends = [self._lease_ends.pop(leased.command.operation_id) for leased in group]
             if min(ends) > now:
@@ -111,7 +113,11 @@ class Tray:
 
     def take_all(self, now: datetime) -> dict[str, list[LeasedOperation]]:
         """Everything, by tenant."""
-        return {tenant_id: self.take(tenant_id, self._target_count, now) for tenant_id in list(self._waiting)}
+        taken: dict[str, list[LeasedOperation]] = {}
+        while self._waiting:
+            tenant_id = next(iter(self._waiting))
+            taken.setdefault(tenant_id, []).extend(self.take(tenant_id, self._target_count, now))
+        return taken
 
 
 def let_in(

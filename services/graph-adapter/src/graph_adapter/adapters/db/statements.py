@@ -97,8 +97,9 @@ FROM unnest(CAST(:tenant_ids AS text[])) AS c (tenant_id)
 WHERE pg_try_advisory_xact_lock(hashtextextended('graph-lease:' || c.tenant_id, 0))
 """)
 
-# `head`: the first operation of a target nobody holds. `picked`: it and what may follow it in the same run, so that a
-# target's operations are looked for once; nothing that comes after an operation which is not due, or not theirs to run.
+# `head`: the first operation of a target nobody holds; those of one lane, for a run ends with its slowest. `picked`: it
+# and what may follow it in the same run, so that a target's operations are looked for once; nothing that comes after an
+# operation which is not due, or not theirs to run.
 # Whatever a head's target has that is not done is queued; said so, it is found in the index of targets.
 # Scalar subqueries and an array instead of joins: after a quiet hour the planner knows of no open operation, and a join
 # it takes for one of two rows goes through the whole queue once for each of them (seen: one second a lease).
@@ -108,12 +109,14 @@ WITH share AS MATERIALIZED (
         AS s (tenant_id, take, lease_id)
 ), head AS MATERIALIZED (
     SELECT h.tenant_id, h.target, h.credential FROM share AS s CROSS JOIN LATERAL (
-        SELECT o.tenant_id, o.target, o.credential FROM operation AS o
-        WHERE o.tenant_id = s.tenant_id AND o.state = 'queued' AND o.not_before <= :now
-          AND (SELECT true FROM operation AS e
-               WHERE e.tenant_id = o.tenant_id AND e.target = o.target AND e.state <> 'done'
-                 AND (e.state = 'leased' OR (e.lane, e.seq) < (o.lane, o.seq)) LIMIT 1) IS NULL
-        ORDER BY o.lane, o.seq LIMIT s.take) AS h
+        SELECT n.*, min(n.lane) OVER () AS first_lane FROM (
+            SELECT o.tenant_id, o.target, o.credential, o.lane FROM operation AS o
+            WHERE o.tenant_id = s.tenant_id AND o.state = 'queued' AND o.not_before <= :now
+              AND (SELECT true FROM operation AS e
+                   WHERE e.tenant_id = o.tenant_id AND e.target = o.target AND e.state <> 'done'
+                     AND (e.state = 'leased' OR (e.lane, e.seq) < (o.lane, o.seq)) LIMIT 1) IS NULL
+            ORDER BY o.lane, o.seq LIMIT s.take) AS n) AS h
+    WHERE h.lane = h.first_lane
 ), picked AS MATERIALIZED (
     SELECT p.operation_id FROM head AS h CROSS JOIN LATERAL (
         SELECT f.operation_id, bool_and(f.is_next) OVER (ORDER BY f.lane, f.seq) AS is_next FROM (
