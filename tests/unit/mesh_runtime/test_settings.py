@@ -111,8 +111,6 @@ def test_the_port_cannot_stay_open_longer_than_the_process_has_to_end(environmen
         ({"KAFKA_SECURITY_PROTOCOL": "SASL_SSL", "KAFKA_SASL_MECHANISM": "PLAIN"}, "KAFKA_SASL_USERNAME"),
         ({"KAFKA_SECURITY_PROTOCOL": "SSL", "KAFKA_CERT_FILE": "/x"}, "KAFKA_KEY_FILE"),
         ({"KAFKA_SECURITY_PROTOCOL": "SSL", "KAFKA_KEY_FILE": "/x"}, "KAFKA_CERT_FILE"),
-        ({"CLIENT_ID": "x"}, "CLIENT_SECRET"),
-        ({"CLIENT_SECRET": "hunter2"}, "CLIENT_ID"),
         ({"HTTP_KEY_FILE": "/x"}, "HTTP_CERT_FILE"),
     ],
 )

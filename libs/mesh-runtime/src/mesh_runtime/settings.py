@@ -99,8 +99,6 @@ class ServiceSettings(BrokerSettings):
     oidc_issuer: TrustedUrl = Field(description="issuer URL of the bearer tokens to accept, https://...")
     oidc_audience: str = Field("ucmesh", min_length=1, description="audience a token must name")
     ca_file: Path | None = Field(None, description="extra CA bundle (PEM) for outgoing TLS")
-    client_id: str | None = Field(None, description="client id for calls to other services")
-    client_secret: SecretStr | None = Field(None, description="client secret for calls to other services")
     http_host: str = "127.0.0.1"
     http_port: int = Field(ge=0, le=65535, description="port of the HTTP API")
     http_cert_file: Path | None = Field(None, description="certificate chain (PEM) to serve HTTPS")
@@ -120,8 +118,6 @@ class ServiceSettings(BrokerSettings):
 
     @model_validator(mode="after")
     def _check_pairs(self) -> Self:
-        if self.client_id is not None or self.client_secret is not None:
-            self._need("client_id", "client_secret")
         if self.http_key_file is not None:
             self._need("http_cert_file")
         if self.http_linger_seconds > self.drain_seconds:

@@ -21,7 +21,7 @@ from graph_adapter.application.reload_templates import TemplateShelf
 from graph_adapter.application.send_round import Asked, send_round
 from graph_adapter.application.settle_round import settle_round
 from graph_adapter.domain import operation as ops
-from graph_adapter.domain.admission import Admission
+from graph_adapter.domain.admission import Admission, unknown
 from graph_adapter.domain.capabilities import context_of
 from graph_adapter.domain.credential import Token
 from graph_adapter.domain.endings import template_fault
@@ -72,7 +72,6 @@ class _Run:
     def __init__(
         self, ports: RunPorts, work: TenantWork, credential: str, operations: Sequence[LeasedOperation]
     ) -> None:
-        self._turns = Turns(operations)
         self._ports = ports
         self._work = work
         self._is_active = credential == ACTIVE_CREDENTIAL
@@ -81,11 +80,17 @@ class _Run:
         self._machine = Machine(self._catalogue.errors, ports.pauses)
         self._token: Token | None = None
         self._settlement = self._blank()
+        refused = [(leased, unknown(self._catalogue, leased.command)) for leased in operations]
+        self._turns = Turns([leased for leased, result in refused if result is None])
+        for leased, result in refused:
+            if result is not None:
+                self._end(leased, result, ())
 
     async def run(self) -> None:
-        admission = await self._sign_in()
-        if admission is not None:
-            await self._rounds(admission)
+        if not self._turns.are_over:
+            admission = await self._sign_in()
+            if admission is not None:
+                await self._rounds(admission)
         await self._settle([])
 
     async def _rounds(self, admission: Admission) -> None:

@@ -1,6 +1,6 @@
 """What can be said about an operation before Microsoft Graph is asked: unknown, late, wrong, or not permitted.
 
-Owns the order of these checks. Refuses to know tokens beyond the permissions in them.
+Owns the order of these checks; the first needs no credential. Refuses to know tokens beyond the permissions in them.
 """
 
 from __future__ import annotations
@@ -29,11 +29,9 @@ class Admission:
         self._refusals: dict[tuple[str, int], Result | None] = {}
 
     def of(self, leased: LeasedOperation, now: datetime) -> Template | Result:
-        """The template to run, or the end of the operation."""
+        """The template to run, or the end of the operation, which is none of the `unknown` ones."""
         command = leased.command
-        template = self._templates.get((command.operation, command.version))
-        if template is None:
-            return _unknown(command)
+        template = self._templates[command.operation, command.version]
         # Past its deadline only what may have written goes on, to find out whether it did.
         unresolved = leased.interrupted or bool((leased.progress or {}).get("uncertain"))
         if now >= command.deadline and not unresolved:
@@ -50,7 +48,10 @@ class Admission:
         return self._refusals[template.key]
 
 
-def _unknown(command: Command) -> Result:
+def unknown(catalogue: Catalogue, command: Command) -> Result | None:
+    """The end of an operation that nobody can carry out, whoever signs in."""
+    if (command.operation, command.version) in catalogue.templates:
+        return None
     name = f"{command.operation}@{command.version}"
     return ops.refused(
         "unknown-operation", f"There is no operation {name} here.", remedy="Update the graph adapter's templates."

@@ -21,6 +21,11 @@ class Turns:
             self._waiting.setdefault(leased.command.target, deque()).append(leased)
             self._free[leased.command.target] = None
 
+    @property
+    def are_over(self) -> bool:
+        """Whether nobody is left whose turn would come."""
+        return not any(self._waiting.values())
+
     def ended(self, leased: LeasedOperation) -> None:
         """The operation is answered: the next one of its target may have its turn."""
         self._free[leased.command.target] = None

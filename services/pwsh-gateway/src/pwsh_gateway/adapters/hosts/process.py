@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import ctypes
+import fcntl
 import os
 import shutil
 import signal
@@ -19,11 +20,10 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import psutil
-
 READ_BYTES = 64 * 1024
 DIAGNOSTIC_LENGTH_MAX = 2000
 _PREFIX = "ucmesh-session-"
+_NEW_PREFIX = "ucmesh-new-session-"
 _PR_SET_PDEATHSIG = 1
 _INHERITED = ("PATH", "LANG", "LC_ALL", "TZ", "SSL_CERT_FILE", "SSL_CERT_DIR", "HTTPS_PROXY", "HTTP_PROXY", "NO_PROXY")
 _INHERITED_PREFIXES = ("DOTNET_",)
@@ -49,10 +49,32 @@ class Listener:
     ended: Callable[[], None]
 
 
+@dataclass(frozen=True, slots=True)
+class _Folder:
+    """A session's own folder, locked as long as its gateway lives. The lock says so, and no process id: in a container
+    every gateway has the same one.
+    """
+
+    path: Path
+    lock: int
+
+    @classmethod
+    def make(cls) -> _Folder:
+        # It gets its name when it is locked: `sweep` never sees one that is not.
+        new = Path(tempfile.mkdtemp(prefix=_NEW_PREFIX))
+        lock = os.open(new, os.O_RDONLY)
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        return cls(new.rename(new.with_name(_PREFIX + new.name.removeprefix(_NEW_PREFIX))), lock)
+
+    def remove(self) -> None:
+        shutil.rmtree(self.path, ignore_errors=True)
+        os.close(self.lock)
+
+
 class HostProcess:
     """One running child. Made by `start`."""
 
-    def __init__(self, process: asyncio.subprocess.Process, folder: Path) -> None:
+    def __init__(self, process: asyncio.subprocess.Process, folder: _Folder) -> None:
         self._process = process
         self._folder = folder
         self._tasks: list[asyncio.Task[None]] = []
@@ -61,20 +83,20 @@ class HostProcess:
     @classmethod
     async def start(cls, command: HostCommand, listener: Listener) -> HostProcess:
         """Raises OSError when the program cannot be started."""
-        folder = Path(tempfile.mkdtemp(prefix=f"{_PREFIX}{os.getpid()}-"))
+        folder = _Folder.make()
         try:
             process = await asyncio.create_subprocess_exec(
                 *command.argv,
                 stdin=asyncio.subprocess.PIPE,
                 stdout=asyncio.subprocess.PIPE,
                 stderr=asyncio.subprocess.PIPE,
-                env=_environment(command, folder),
-                cwd=folder,
+                env=_environment(command, folder.path),
+                cwd=folder.path,
                 start_new_session=True,
                 preexec_fn=_die_with_parent if _prctl is not None else None,
             )
         except OSError:
-            shutil.rmtree(folder, ignore_errors=True)
+            folder.remove()
             raise
         self = cls(process, folder)
         self._tasks = [asyncio.create_task(self._watch(listener), name=f"host-{process.pid}")]
@@ -107,7 +129,7 @@ class HostProcess:
             await self._process.wait()
             with contextlib.suppress(asyncio.CancelledError):
                 await asyncio.wait_for(diagnostics, 1)
-            shutil.rmtree(self._folder, ignore_errors=True)
+            self._folder.remove()
             listener.ended()
 
     async def _diagnose(self, listener: Listener) -> None:
@@ -120,11 +142,15 @@ def sweep() -> int:
     """Removes folders that sessions of gateways that were killed left behind; how many there were."""
     swept = 0
     for folder in Path(tempfile.gettempdir()).glob(f"{_PREFIX}*"):
-        owner = folder.name.removeprefix(_PREFIX).split("-")[0]
         with contextlib.suppress(OSError):
-            if owner.isdecimal() and folder.stat().st_uid == os.getuid() and not psutil.pid_exists(int(owner)):
-                shutil.rmtree(folder, ignore_errors=True)
-                swept += 1
+            lock = os.open(folder, os.O_RDONLY)
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                if folder.stat().st_uid == os.getuid():
+                    shutil.rmtree(folder, ignore_errors=True)
+                    swept += 1
+            finally:
+                os.close(lock)
     return swept
 
 
