@@ -6,14 +6,15 @@ got.
 
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from breaking.office import CUSTOMER, UNDER_WAY, Office
 
-SECTIONS = "users,deleted_users,skus,mailboxes,teams_users,numbers,requests"
+SECTIONS = "users,deleted_users,skus,mailboxes,teams_users,numbers,effects,requests"
 CREATION = "graph POST 201"
 DONE = "provisioned"
+UNDONE = "compensated"
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +31,9 @@ class Picture:
     dead_letters: list[dict[str, Any]]
     creations: int
     """Users that the tenant was asked to create, and did."""
+    effects: list[dict[str, Any]] = field(default_factory=list)
+    """How often each licence and number was given to each person and taken from them; repeats that changed nothing are
+    not in it."""
 
     @classmethod
     async def take(cls, office: Office, employee_ids: Sequence[str]) -> "Picture":
@@ -45,6 +49,7 @@ class Picture:
             numbers_held=Counter(number["employee_id"] for number in numbers if number["employee_id"]),
             dead_letters=await office.pages("/dead-letters"),
             creations=tenant["requests"]["counts"].get(CREATION, 0),
+            effects=tenant["effects"],
         )
 
 
@@ -131,8 +136,7 @@ def compare(wanted: Expected, found: Picture) -> list[Row]:
             [
                 _story(found, each)
                 for each in ids
-                if found.people[each].get("status") == "compensated"
-                and (found.holdings.get(each) or found.numbers_held[each])
+                if found.people[each].get("status") == UNDONE and (found.holdings.get(each) or found.numbers_held[each])
             ],
         ),
         Row(
@@ -175,6 +179,26 @@ def _doubled(wanted: Expected, found: Picture) -> Iterator[str]:
     for sku, consumed in found.seats.items():
         if consumed > wanted.seats[sku]:
             yield f"{consumed} seats of {sku} consumed, {wanted.seats[sku]} undisturbed"
+    yield from _given_twice(found)
+
+
+def _given_twice(found: Picture) -> Iterator[str]:
+    """Licences and numbers that changed hands more often than once to a person, and once back if they were undone."""
+    numbers: defaultdict[str, list[str]] = defaultdict(list)
+    holders: defaultdict[str, list[str]] = defaultdict(list)
+    for each in found.effects:
+        who, kind, what, given, taken = (each[name] for name in ("person", "kind", "what", "given", "taken"))
+        if who not in found.people:
+            continue
+        status = found.people[who].get("status")
+        if given > 1 or taken > (1 if status == UNDONE else 0):
+            yield f"{who} ({status}): {kind} {what} given {given} times, taken {taken} times"
+        if kind == "number" and given:
+            numbers[who].append(what)
+            if status != UNDONE:
+                holders[what].append(who)
+    yield from (f"{who} was given the numbers {', '.join(some)}" for who, some in numbers.items() if len(some) > 1)
+    yield from (f"number {one} was given to {', '.join(all_)}" for one, all_ in holders.items() if len(all_) > 1)
 
 
 def _story(found: Picture, employee_id: str) -> str:

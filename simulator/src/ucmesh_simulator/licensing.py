@@ -50,7 +50,7 @@ def change_licences(tenant: Tenant, user: User, change: LicenceChange) -> bool:
     plans = _plans_of(tenant, after)
     _check_plans(tenant, plans)
     changed = after != user.licences
-    _count(tenant, user.licences, after)
+    _count(tenant, user, after)
     user.licences = after
     _apply_plans(tenant, user, plans)
     return changed
@@ -113,10 +113,12 @@ def _check_plans(tenant: Tenant, plans: Sequence[str]) -> None:
             )
 
 
-def _count(tenant: Tenant, before: Mapping[str, Licence], after: Mapping[str, Licence]) -> None:
+def _count(tenant: Tenant, user: User, after: Mapping[str, Licence]) -> None:
     now, lag = tenant.now(), tenant.knobs.units_lag_seconds
-    for sku_id in before.keys() ^ after.keys():
+    for sku_id in user.licences.keys() ^ after.keys():
         sku = tenant.skus[sku_id]
+        count = tenant.effects.given if sku_id in after else tenant.effects.taken
+        count(user, "licence", sku.part_number)
         if lag and not sku.shown:
             sku.shown.append((now, sku.consumed))
         sku.consumed += 1 if sku_id in after else -1

@@ -20,7 +20,7 @@ from ucmesh_simulator.identity.signing import TokenSigner
 from ucmesh_simulator.requests_log import RequestsLog
 from ucmesh_simulator.world import World
 
-FORMAT = "ucmesh-simulator-state-2"
+FORMAT = "ucmesh-simulator-state-3"
 SAVE_SECONDS = 1.0
 
 

@@ -6,6 +6,7 @@ import uuid
 from typing import Any
 
 from ucmesh_simulator.clock import SimClock
+from ucmesh_simulator.effects import Effects
 from ucmesh_simulator.faults import FaultPlan
 from ucmesh_simulator.knobs import Knobs
 from ucmesh_simulator.objects import Application, Group, Number, Policy, Sku, User
@@ -48,6 +49,7 @@ class Tenant:
         self.policies: dict[str, dict[str, Policy]] = {}  # type -> lower-case name -> policy
         self.global_policies: dict[str, str] = {}
         self.requests = RequestsLog(REQUESTS_KEPT_MAX)
+        self.effects = Effects()
         self.faults = FaultPlan()
         self.budget = TenantBudget()
         self.size: str | None = None
@@ -122,11 +124,15 @@ class Tenant:
 
     # -- numbers -------------------------------------------------------------------------------------------------------
     def hold_number(self, number: Number, holder: str, category: str = "Primary") -> None:
+        if number.holder != holder and (user := self.users.get(holder)) is not None:
+            self.effects.given(user, "number", number.number)
         number.holder, number.category = holder, category
         self._held_numbers.setdefault(holder, {})[number.number] = None
 
     def drop_number(self, number: Number) -> None:
         """Takes a number from its holder; a Direct Routing number that was never uploaded leaves the inventory."""
+        if (user := self.users.get(number.holder or "")) is not None:
+            self.effects.taken(user, "number", number.number)
         self._held_numbers.get(number.holder or "", {}).pop(number.number, None)
         number.holder = number.category = None
         if not number.uploaded and number.number_type == "DirectRouting":

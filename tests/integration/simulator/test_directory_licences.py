@@ -46,6 +46,18 @@ def test_the_last_seat_goes_to_one_only(tenant: Tenant) -> None:
     assert next(sku for sku in tenant.state("skus") if sku["skuPartNumber"] == "SPE_E5")["consumed"] == 3
 
 
+def test_licences_given_and_taken_are_counted_by_person_also_over_a_deletion(tenant: Tenant) -> None:
+    graph = tenant.graph()
+    for _ in range(2):
+        user_id = create(graph, tenant, "adele", employeeId="NW-1")
+        for _ in range(2):
+            assert assign(graph, user_id, E5).status_code == 200
+        assert graph.delete(f"/users/{user_id}").status_code == 204
+        assert graph.delete(f"/directory/deletedItems/{user_id}").status_code == 204
+    (counted,) = tenant.state("effects")
+    assert counted == {"person": "NW-1", "kind": "licence", "what": "SPE_E5", "given": 2, "taken": 2}
+
+
 def test_licence_rules_speak_the_services_words(tenant: Tenant) -> None:
     graph = tenant.graph()
     nowhere = create(graph, tenant, "nowhere", usageLocation=None)

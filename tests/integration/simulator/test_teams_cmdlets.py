@@ -60,6 +60,16 @@ def test_a_number_is_assigned_in_silence_and_read_back(entry: Entry, number: str
     assert (row["AssignedPstnTargetId"], row["PstnAssignmentStatus"]) == (user_id, "UserAssigned")
 
 
+def test_the_tenant_counts_what_changed_hands_and_not_what_was_repeated(entry: Entry, number: str) -> None:
+    user_id, upn = entry.user(E5)
+    arguments = {"Identity": user_id, "TelephoneNumber": number, "NumberType": "DirectRouting"}
+    for cmdlet in ("Set", "Set", "Remove", "Set", "Set"):
+        entry.run(f"{cmdlet}-CsPhoneNumberAssignment", **arguments)
+    effects = {each["kind"]: each for each in entry.tenant.state("effects") if each["person"] == upn}
+    assert effects["number"] == {"person": upn, "kind": "number", "what": number, "given": 2, "taken": 1}
+    assert effects["licence"] == {"person": upn, "kind": "licence", "what": "SPE_E5", "given": 1, "taken": 0}
+
+
 @pytest.mark.parametrize(
     ("taken", "kind", "text"),
     [

@@ -153,5 +153,6 @@ SECTIONS: dict[str, Callable[[Tenant], Any]] = {
     "policies": lambda tenant: {
         kind: [policy.name for policy in names.values()] for kind, names in tenant.policies.items()
     },
+    "effects": lambda tenant: tenant.effects.as_list(),
     "faults": lambda tenant: [fault.as_dict() for fault in tenant.faults.all()],
 }
