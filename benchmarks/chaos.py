@@ -5,9 +5,9 @@
 
 The same people go through an undisturbed mesh first (with `--reference`, so many of them, who then stand for the
 others of their department); then through one in which a victim drawn from the seed is killed with -9 and started
-again, paused beyond every lease, or has its connections reset, slowed, stranded, or cut after the effect. At the end
-the tenant's state and the mesh's own records of both runs are compared. Exit code 1 when something differs; who and
-which plan is printed, and the logs with the list of faults stay in a folder that is named.
+again, paused beyond every lease, has its wall clock moved, or its connections reset, slowed, stranded, or cut after the
+effect. At the end the tenant's state and the mesh's own records of both runs are compared. Exit code 1 when something
+differs; who and which plan is printed, and the logs with the list of faults stay in a folder that is named.
 """
 
 import argparse
@@ -30,6 +30,7 @@ from breaking.verdict import Expected, Picture, Row, compare
 from rich.console import Console
 from rich.table import Table
 
+from support.jumping_clock import JumpingClock, library
 from support.toxic import ToxicProxy
 from ucmesh_embedded.places import Places
 from ucmesh_embedded.stack import Stack
@@ -128,13 +129,14 @@ async def disturbed(home: Path, run: Run, everybody: Sequence[Mapping[str, Any]]
         with log.open("a") as file:
             file.write(f"{time.strftime('%H:%M:%S')} {name}: {text}\n")
 
-    made = options(run.seed, REPLICAS, keep_tenants=True, durable=True, pwsh=run.pwsh, doors=doors)
+    clock = JumpingClock(home / "clock") if library() is not None else None
+    made = options(run.seed, REPLICAS, keep_tenants=True, durable=True, pwsh=run.pwsh, doors=doors, clock=clock)
     stack = Stack(home, made, told, Places.from_environment().cache)
     async with stack:
         office = Office(stack)
         await office.prepare(len(everybody))
         every_seconds = max(EVERY_SECONDS, median(starts) / FAULTS_A_START)
-        faults, over = Faults(stack, proxies, run.seed, told, every_seconds), asyncio.Event()
+        faults, over = Faults(stack, proxies, run.seed, told, clock, every_seconds), asyncio.Event()
         breaking = asyncio.create_task(faults.run(over))
         try:
             await _hand_in(office, everybody, run.rate)

@@ -16,6 +16,7 @@ from typing import Any
 
 import psutil
 
+from support.jumping_clock import JumpingClock
 from support.toxic import ToxicProxy
 from ucmesh_embedded.errors import StackError
 from ucmesh_embedded.stack import Stack
@@ -28,18 +29,28 @@ PAUSE_SECONDS = (2.5, 4.5)  # beyond every lease and poll interval of the run
 CONNECTION_FAULT_SECONDS = (0.2, 2.0)
 LATENCY_SECONDS = 0.3
 STRANDING_SECONDS = 0.2
+CLOCK_SECONDS = (
+    -1_800,
+    -30,
+    0,
+    30,
+    21_600,
+)  # no further back: to such a clock the run's certificates are not valid yet
 SERVERS = ("postgres", "kafka", "simulator")
 SETTLE_SECONDS_MAX = 300.0
 
 
 @dataclass(slots=True)
 class Faults:
-    """`proxies` stand between the services and the servers of these names."""
+    """`proxies` stand between the services and the servers of these names; `clock` is the wall clock of some services,
+    None where none can be moved.
+    """
 
     stack: Stack
     proxies: Mapping[str, ToxicProxy]
     seed: int
     tell: Event
+    clock: JumpingClock | None
     every_seconds: float = EVERY_SECONDS
     counts: Counter[str] = field(default_factory=Counter)
     _busy: set[str] = field(default_factory=set)
@@ -59,6 +70,7 @@ class Faults:
             self._cut: 3,
             self._delay: 2,
             self._strand: 1,
+            self._jump: 1,
         }
         under_way: set[asyncio.Task[None]] = set()
         try:
@@ -178,6 +190,14 @@ class Faults:
 
         return strand()
 
+    def _jump(self, draw: random.Random) -> Coroutine[Any, Any, None] | None:
+        """Until the next jump."""
+        seconds = draw.choice(CLOCK_SECONDS)
+        if self.clock is not None:
+            self._note("clock of the second replicas jumped", f"{seconds:+d} s from the true time")
+            self.clock.set(seconds)
+        return None
+
     def _serves(self, name: str) -> bool:
         """It runs and nothing else is being done to it."""
         if name in self._busy:
@@ -194,6 +214,8 @@ class Faults:
 
     def _heal(self) -> None:
         _signal(list(self._stopped), signal.SIGCONT)
+        if self.clock is not None:
+            self.clock.set(0)
         for proxy in self.proxies.values():
             proxy.cut_after_bytes, proxy.latency_seconds, proxy.stranding = None, 0, False
 

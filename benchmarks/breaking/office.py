@@ -13,9 +13,10 @@ from typing import Any
 import httpx
 import yaml
 
+from support.jumping_clock import JumpingClock
 from ucmesh_embedded.replicas import replica_names
 from ucmesh_embedded.stack import Stack
-from ucmesh_embedded.topology import Options
+from ucmesh_embedded.topology import SERVICES, Options
 
 EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
 CUSTOMER = "northwind"
@@ -30,9 +31,19 @@ UNDER_WAY = ("observing", "running", "compensating")
 
 
 def options(
-    seed: int, replicas: int, *, keep_tenants: bool, durable: bool, pwsh: bool, doors: Mapping[str, int]
+    seed: int,
+    replicas: int,
+    *,
+    keep_tenants: bool,
+    durable: bool,
+    pwsh: bool,
+    doors: Mapping[str, int],
+    clock: JumpingClock | None = None,
 ) -> Options:
-    """Leases and pauses scaled down for a simulated tenant that answers in seconds."""
+    """Leases and pauses scaled down for a simulated tenant that answers in seconds. `clock` is the wall clock of every
+    second replica.
+    """
+    wrong = {f"{service}-2": clock.environment for service in SERVICES} if clock is not None else {}
     return Options(
         durable=durable,
         trace_ratio=0,
@@ -48,6 +59,7 @@ def options(
             "cert-manager": {"CERT_MANAGER_PROBE_RETRY_FIRST_SECONDS": "0.2"},
             "graph-adapter": {f"GRAPH_ADAPTER_{name}": value for name, value in QUICK.items()},
             "pwsh-gateway": {f"PWSH_GATEWAY_{name}": value for name, value in QUICK.items()},
+            **wrong,
         },
     )
 

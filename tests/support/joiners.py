@@ -64,6 +64,15 @@ class Office:
 
         self.until(ready, f"{customer} to be ready")
 
+    def make_room(self, seats: int) -> None:
+        """So many seats, and ten thousand numbers, for Northwind."""
+        for sku in ("SPE_E5", "SPE_E3"):
+            path = f"/_sim/tenants/{NORTHWIND}/skus/{sku}"
+            self.simulator.patch(path, json={"seats": seats}).raise_for_status()
+        document = self.document("northwind")
+        document["numbers"][0]["last"] = "+41445559999"
+        self.api.put("/customers/northwind", json=document).raise_for_status()
+
     def person(self, **changes: Any) -> dict[str, Any]:
         """Event data of somebody new who is wanted in Zürich with a number."""
         number = next(_numbers)

@@ -32,10 +32,6 @@ TOPICS_FILE = CHECKOUT / "deploy" / "kafka" / "topics.yaml"
 
 # client of the development issuer: scopes
 CLIENTS: Mapping[str, str] = {
-    "orchestrator": "mesh.read mesh.write",
-    "graph-adapter": "mesh.read mesh.write",
-    "pwsh-gateway": "mesh.read mesh.write",
-    "cert-manager": "mesh.read mesh.write",
     "cli": "mesh.read mesh.write mesh.admin hr.write",
 }
 
@@ -63,13 +59,14 @@ class Options:
     """The simulator keeps its tenants on disk, so that a restart finds them as they were."""
     simulator_arguments: Sequence[str] = ()
     environment: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
-    """More variables for a program, by its name; those of a service reach all of its replicas."""
+    """More variables for a program, by its name; those of a service reach all of its replicas, which may have their own
+    besides, by theirs: `graph-adapter-2`."""
     faults: Mapping[str, str] = field(default_factory=dict)
     """UCMESH_FAULTS for the first start of a program; a start after a crash goes without."""
     crashes_max: int = 5
     """A part that ends this often within a minute ends the stack."""
     replicas: int = 1
-    """Processes of each service; all of one share its database, its consumer group and its client of the issuer."""
+    """Processes of each service; all of one share its database and its consumer group."""
     roles: Mapping[str, int] = field(default_factory=dict)
     """Given: every role of every service in processes of its own, so many of each or one; `replicas` says nothing."""
     doors: Mapping[str, int] = field(default_factory=dict)
@@ -207,7 +204,8 @@ def _service(wiring: Wiring, service: str, name: str, roles: Sequence[str]) -> P
     prefix = service.replace("-", "_").upper() + "_"
     told = _common(wiring, service) | {"HTTP_PORT": str(wiring.ports[name])} | _OWN[service](wiring)
     environment = {prefix + variable: value for variable, value in told.items()}
-    environment |= wiring.options.environment.get(service, {})
+    for told_for in (service, name):
+        environment |= wiring.options.environment.get(told_for, {})
     if "OTLP_ENDPOINT" in told:
         token = wiring.keys.password("traces-ingest")
         environment["OTEL_EXPORTER_OTLP_HEADERS"] = f"Authorization=Bearer%20{token}"
@@ -221,8 +219,6 @@ def _common(wiring: Wiring, name: str) -> dict[str, str]:
         "KAFKA_BOOTSTRAP": f"127.0.0.1:{wiring.door('kafka')}",
         "OIDC_ISSUER": wiring.url("issuer"),
         "CA_FILE": str(keys.ca_file),
-        "CLIENT_ID": name,
-        "CLIENT_SECRET": keys.password(f"client-{name}"),
         "KEK_FILE": str(keys.kek_file(name)),
         "HTTP_LINGER_SECONDS": "0",  # nobody balances load here
     }

@@ -60,18 +60,8 @@ def office(trip: Trip) -> Iterator[Office]:
         with running(home, options(), proxies=wires) as mesh:
             made = Office(mesh)
             made.register("northwind")
-            make_room(made)
+            made.make_room(SEATS)
             yield made
-
-
-def make_room(office: Office) -> None:
-    """Seats and numbers for as many joiners as there are points."""
-    for sku in ("SPE_E5", "SPE_E3"):
-        path = f"/_sim/tenants/{joiners.NORTHWIND}/skus/{sku}"
-        office.simulator.patch(path, json={"seats": SEATS}).raise_for_status()
-    document = office.document("northwind")
-    document["numbers"][0]["last"] = "+41445559999"
-    office.api.put("/customers/northwind", json=document).raise_for_status()
 
 
 def options() -> topology.Options:

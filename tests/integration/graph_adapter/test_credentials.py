@@ -1,12 +1,17 @@
 """Credentials: delivered sealed, kept sealed, switched, refused with words an administrator understands."""
 
+import asyncio
 import uuid
+from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import orjson
 import pytest
 
 from graph_adapter import wire
-from mesh_runtime.errors import InvalidInput
+from graph_adapter.adapters.graph.entra import EntraClient
+from mesh_runtime.clock import Clock, ManualClock, SystemClock
+from mesh_runtime.errors import InvalidInput, Unavailable
 from mesh_runtime.sealing import SealingKey, seal_for
 from support.graph_rig import Rig, ensure
 from support.simulated import Simulator, Tenant, install, tenant_spec
@@ -20,6 +25,24 @@ async def test_without_an_active_credential_operations_fail_retryably(idle_rig: 
         credential_id = await idle_rig.secret(tenant)
         await idle_rig.succeed(tenant, "tenant.probe", {}, credential=str(credential_id))
         assert (await idle_rig.execute(tenant, "tenant.probe", {}))["error"]["code"] == "credential"
+
+
+async def test_an_unknown_operation_needs_no_credential_to_be_refused(idle_rig: Rig, tenant: Tenant) -> None:
+    async with idle_rig.working():
+        reply = await idle_rig.execute(tenant, "user.vanish", {})
+        assert (reply["outcome"], reply["error"]["code"]) == ("refused", "unknown-operation")
+        await idle_rig.secret(tenant, "not the secret")
+        tenant.fault(action="status", face="login", status=503, retry_after_seconds=600)
+        reply = await idle_rig.execute(tenant, "user.get", {"user": "x"}, version=9)
+        assert (reply["outcome"], reply["error"]["code"]) == ("refused", "unknown-operation")
+
+
+async def test_what_waits_behind_an_unknown_operation_of_a_target_is_carried_out(rig: Rig, tenant: Tenant) -> None:
+    orders = [rig.order(tenant, name, {}) for name in ("user.vanish", "tenant.probe", "user.vanish", "tenant.probe")]
+    orders = [order | {"target": "the same"} for order in orders]
+    await rig.send(*orders)
+    replies = await rig.replies(orders)
+    assert [reply["outcome"] for reply in replies] == ["refused", "succeeded", "refused", "succeeded"]
 
 
 async def test_secrets_are_nowhere_in_plain(rig: Rig, tenant: Tenant) -> None:
@@ -49,6 +72,26 @@ async def test_a_certificate_that_is_not_registered_may_only_be_new(rig: Rig, te
     reply = await rig.execute(tenant, "tenant.probe", {}, credential=str(credential_id))
     assert (reply["error"]["code"], reply["error"]["retryable"]) == ("credential", True)
     assert "AADSTS700027" in reply["error"]["message"]
+
+
+@pytest.mark.parametrize("hours", [-6, 6])
+async def test_an_assertion_is_dated_by_the_clock_given(rig: Rig, tenant: Tenant, hours: int) -> None:
+    credential_id, der = await rig.certificate(tenant)
+    params = {"application_object_id": tenant.object_id, "certificate": der, "display_name": "ucmesh"}
+    await rig.succeed(tenant, "application.add-key", params, credential=str(await rig.secret(tenant)))
+    async with rig.store.read() as unit:
+        found = await unit.credentials.load(credential_id)
+    assert found is not None
+    credential, secret = found[0], rig.vault.open(*found)
+
+    def sign_in(clock: Clock) -> dict[str, Any]:
+        client = EntraClient(credential, secret, tenant.simulator.base_url, tenant.simulator.ca_file, clock)
+        return client.sign_in("https://graph.microsoft.com/.default")
+
+    assert sign_in(SystemClock())["access_token"]
+    wrong = ManualClock(datetime.now(UTC) + timedelta(hours=hours))
+    with pytest.raises(Unavailable, match="AADSTS700024"):
+        await asyncio.to_thread(sign_in, wrong)
 
 
 async def test_an_unknown_credential(rig: Rig, tenant: Tenant) -> None:

@@ -10,6 +10,7 @@ import pytest
 from mesh_messaging.binding_kafka import from_record, to_headers
 from mesh_messaging.kafka import KafkaSettings
 from mesh_runtime import migrations
+from mesh_runtime.clock import SystemClock
 from mesh_runtime.db import Database
 from mesh_runtime.health import Health
 from mesh_runtime.sealing import SealingKey
@@ -56,7 +57,7 @@ async def test_an_hr_event_from_kafka_becomes_a_command_on_kafka(settings, kafka
     await office.open_business()
     employee_id = f"NW-{uuid4().hex[:8]}"
     db = Database(postgres_url)
-    roles = main._roles(settings, db, verifier=None, health=Health({}))
+    roles = main._roles(settings, db, SystemClock(), verifier=None, health=Health({}))
     stop = asyncio.Event()
     running = [asyncio.create_task(roles[name].run(stop)) for name in ("consumer", "relay", "worker")]
     commands = kafka.make_consumer(f"test-{uuid4()}", ["ucmesh.graph.commands.v1"])

@@ -15,8 +15,10 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from mesh_messaging import deadletters
 from mesh_messaging.deadletters import DeadLetter, State
+from mesh_messaging.deadletters_rows import DEFAULT_CLOCK
 from mesh_messaging.records import key_text
 from mesh_runtime.auth import Principal, require
+from mesh_runtime.clock import Clock
 from mesh_runtime.db import Database
 from mesh_runtime.paging import LIMIT_DEFAULT, After, Limit, Page, decode_cursor, encode_cursor
 
@@ -73,7 +75,7 @@ Admin = Annotated[Principal, Depends(require("mesh.admin"))]
 Name = Annotated[str | None, Query(max_length=255)]
 
 
-def router(db: Database) -> APIRouter:
+def router(db: Database, clock: Clock = DEFAULT_CLOCK) -> APIRouter:
     """Routes under `/dead-letters` on this service's own dead letters. Scopes: mesh.read, mesh.admin."""
     routes = APIRouter(prefix="/dead-letters", tags=["dead letters"])
 
@@ -110,13 +112,13 @@ def router(db: Database) -> APIRouter:
         given = request.data if request is not None else None
         data = orjson.dumps(given) if given is not None else None
         async with db.transaction() as tx:
-            letter = await deadletters.replay(tx, letter_id, actor=admin.subject, data=data)
+            letter = await deadletters.replay(tx, letter_id, actor=admin.subject, data=data, clock=clock)
         return DeadLetterSummary(**_summary(letter))
 
     @routes.post("/{letter_id}/discard", summary="Close one dead letter without handling it")
     async def discard_dead_letter(letter_id: uuid.UUID, request: DiscardRequest, admin: Admin) -> DeadLetterSummary:
         async with db.transaction() as tx:
-            letter = await deadletters.discard(tx, letter_id, actor=admin.subject, reason=request.reason)
+            letter = await deadletters.discard(tx, letter_id, actor=admin.subject, reason=request.reason, clock=clock)
         return DeadLetterSummary(**_summary(letter))
 
     return routes

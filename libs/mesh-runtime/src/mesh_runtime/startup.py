@@ -9,6 +9,7 @@ import asyncio
 import time
 from collections.abc import Awaitable, Callable, Sequence
 
+from mesh_runtime.database_clock import DatabaseClock
 from mesh_runtime.errors import Unavailable
 from mesh_runtime.health import Health
 from mesh_runtime.logs import get_logger
@@ -21,21 +22,31 @@ _log = get_logger("mesh_runtime.startup")
 
 
 def after(
-    prepare: Callable[[], Awaitable[None]], roles: Sequence[Role], health: Health, *, seconds_max: float
+    prepare: Callable[[], Awaitable[None]],
+    roles: Sequence[Role],
+    health: Health,
+    *,
+    seconds_max: float,
+    clock: DatabaseClock | None = None,
 ) -> list[Role]:
-    """The roles, all but the API held back until `prepare` (migrations) is done, and one that carries it out. A drain
-    ends them.
+    """The roles, all but the API held back until `prepare` (migrations) is done and `clock` has been read, and one that
+    carries it out and keeps the clock. A drain ends them.
 
     `prepare` is repeated while it raises Unavailable, for `seconds_max` at most; until then `health` is not started.
     """
     prepared = asyncio.Event()
     health.starting()
 
+    async def begin() -> None:
+        await prepare()
+        if clock is not None:
+            await clock.look()
+
     async def start(stop: asyncio.Event) -> None:
-        if await _patiently(prepare, stop, seconds_max):
+        if await _patiently(begin, stop, seconds_max):
             health.started()
             prepared.set()
-            await stop.wait()
+            await (clock.run(stop) if clock is not None else stop.wait())
 
     held = (role if role.name == "api" else _held(role, prepared) for role in roles)
     return health.drain.watch([Role("startup", start), *held])

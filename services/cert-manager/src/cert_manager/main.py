@@ -19,7 +19,8 @@ from mesh_messaging.kafka import KafkaSettings
 from mesh_messaging.relay import Relay
 from mesh_runtime import logs, migrations, resealing, startup, telemetry
 from mesh_runtime.auth import TokenVerifier
-from mesh_runtime.clock import SystemClock, Uuid7Ids
+from mesh_runtime.clock import Clock, Uuid7Ids
+from mesh_runtime.database_clock import DatabaseClock
 from mesh_runtime.db import Database
 from mesh_runtime.health import Health
 from mesh_runtime.http import Server, create_app
@@ -50,14 +51,16 @@ async def run(argv: Sequence[str]) -> int:
     chosen = parse_roles(argv)
     telemetry.configure(NAME, settings.otlp_endpoint, settings.trace_ratio)
     db = Database(settings.database_url, pool_size_max=settings.database_pool_size_max, application_name=NAME)
-    verifier = TokenVerifier(settings.oidc_issuer, settings.oidc_audience, ca_file=settings.ca_file)
+    clock = DatabaseClock(db)
+    verifier = TokenVerifier(settings.oidc_issuer, settings.oidc_audience, ca_file=settings.ca_file, clock=clock)
     health = Health({"database": db.ping})
-    available = _roles(settings, db, verifier, health)
+    available = _roles(settings, db, clock, verifier, health)
     roles = startup.after(
         lambda: migrations.upgrade(settings.database_url, PACKAGE),
         [available[name] for name in chosen],
         health,
         seconds_max=settings.startup_seconds,
+        clock=clock,
     )
     try:
         await run_roles(roles, drain_seconds=settings.drain_seconds)
@@ -67,9 +70,11 @@ async def run(argv: Sequence[str]) -> int:
     return 0
 
 
-def _roles(settings: CertManagerSettings, db: Database, verifier: TokenVerifier, health: Health) -> dict[str, Role]:
+def _roles(
+    settings: CertManagerSettings, db: Database, clock: Clock, verifier: TokenVerifier, health: Health
+) -> dict[str, Role]:
     kafka = KafkaSettings.from_service(settings, NAME)
-    clock, ids = SystemClock(), Uuid7Ids()
+    ids = Uuid7Ids()
     units = DatabaseUnits(db, Messages(clock=clock, ids=ids))
     vault = _vault(settings)
     limits = Limits(
@@ -86,7 +91,7 @@ def _roles(settings: CertManagerSettings, db: Database, verifier: TokenVerifier,
         description=DESCRIPTION,
         verifier=verifier,
         health=health,
-        routers=[http.router(CertificateReads(db)), dead_letters(db)],
+        routers=[http.router(CertificateReads(db)), dead_letters(db, clock)],
     )
     return {
         "api": Role("api", Server.of(settings, app, health).run),

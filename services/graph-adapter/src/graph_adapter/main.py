@@ -38,7 +38,8 @@ from mesh_messaging.kafka import KafkaSettings
 from mesh_messaging.relay import Relay
 from mesh_runtime import logs, migrations, resealing, startup, telemetry
 from mesh_runtime.auth import TokenVerifier
-from mesh_runtime.clock import SystemClock, Uuid7Ids
+from mesh_runtime.clock import Uuid7Ids
+from mesh_runtime.database_clock import DatabaseClock
 from mesh_runtime.db import Database
 from mesh_runtime.errors import InvalidInput
 from mesh_runtime.health import Health
@@ -67,7 +68,7 @@ class Parts:
     tokens: MsalTokens
     verifier: TokenVerifier
     observer: MeshObserver
-    clock: SystemClock
+    clock: DatabaseClock
     ids: Uuid7Ids
     limits: Limits
     tray: Tray
@@ -75,8 +76,9 @@ class Parts:
 
 def build(settings: GraphAdapterSettings) -> Parts:
     """Nothing connects yet. Raises SettingsError for unusable key files, InvalidInput for broken templates."""
-    clock, ids, observer = SystemClock(), Uuid7Ids(), MeshObserver()
+    ids, observer = Uuid7Ids(), MeshObserver()
     db = Database(settings.database_url, pool_size_max=settings.database_pool_size_max, application_name=SERVICE)
+    clock = DatabaseClock(db)
     store = DatabaseStore(db, observer, ids, clock)
     vault = SealedVault(SealingKey.from_file(settings.sealing_key_file), Sealer.from_file(settings.kek_file))
     limits = Limits(
@@ -104,7 +106,7 @@ def build(settings: GraphAdapterSettings) -> Parts:
             graph_url=settings.graph_url,
             ca_file=settings.ca_file,
         ),
-        verifier=TokenVerifier(settings.oidc_issuer, settings.oidc_audience, ca_file=settings.ca_file),
+        verifier=TokenVerifier(settings.oidc_issuer, settings.oidc_audience, ca_file=settings.ca_file, clock=clock),
         observer=observer,
         clock=clock,
         ids=ids,
@@ -126,7 +128,7 @@ def api_role(parts: Parts, health: Health) -> Role:
             http.operations_router(parts.store),
             http.tenants_router(parts.store, parts.shelf),
             http.templates_router(parts.shelf),
-            dead_letters_router(parts.db),
+            dead_letters_router(parts.db, parts.clock),
         ],
     )
     return Role("api", Server.of(parts.settings, app, health).run)
@@ -219,6 +221,7 @@ async def serve(argv: Sequence[str]) -> int:
         roles,
         health,
         seconds_max=settings.startup_seconds,
+        clock=parts.clock,
     )
     try:
         await run_roles(held, drain_seconds=settings.drain_seconds)

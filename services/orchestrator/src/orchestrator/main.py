@@ -20,7 +20,8 @@ from mesh_messaging.kafka import KafkaSettings
 from mesh_messaging.relay import Relay
 from mesh_runtime import logs, migrations, startup, telemetry
 from mesh_runtime.auth import TokenVerifier, Verifier
-from mesh_runtime.clock import Clock, IdGenerator, SystemClock, Uuid7Ids
+from mesh_runtime.clock import Clock, IdGenerator, Uuid7Ids
+from mesh_runtime.database_clock import DatabaseClock
 from mesh_runtime.db import Database
 from mesh_runtime.errors import MeshError
 from mesh_runtime.health import Health
@@ -132,7 +133,7 @@ def make_app(parts: Parts, db: Database, verifier: Verifier, health: Health, sea
             http_customers.tenants_router(db, views),
             http_people.router(db, views, readings),
             http_plans.router(doors),
-            dead_letters_router(db),
+            dead_letters_router(db, parts.rules.clock),
         ],
     )
     app.openapi_tags = TAGS
@@ -154,14 +155,16 @@ async def run(argv: Sequence[str]) -> int:
     chosen = parse_roles(argv)
     telemetry.configure(NAME, settings.otlp_endpoint, settings.trace_ratio)
     db = Database(settings.database_url, pool_size_max=settings.database_pool_size_max, application_name=NAME)
-    verifier = TokenVerifier(settings.oidc_issuer, settings.oidc_audience, ca_file=settings.ca_file)
+    clock = DatabaseClock(db)
+    verifier = TokenVerifier(settings.oidc_issuer, settings.oidc_audience, ca_file=settings.ca_file, clock=clock)
     health = Health({"database": db.ping})
-    available = _roles(settings, db, verifier, health)
+    available = _roles(settings, db, clock, verifier, health)
     roles = startup.after(
         lambda: migrations.upgrade(settings.database_url, PACKAGE),
         [available[name] for name in chosen],
         health,
         seconds_max=settings.startup_seconds,
+        clock=clock,
     )
     try:
         await run_roles(roles, drain_seconds=settings.drain_seconds)
@@ -171,9 +174,10 @@ async def run(argv: Sequence[str]) -> int:
     return 0
 
 
-def _roles(settings: OrchestratorSettings, db: Database, verifier: Verifier, health: Health) -> dict[str, Role]:
+def _roles(
+    settings: OrchestratorSettings, db: Database, clock: Clock, verifier: Verifier, health: Health
+) -> dict[str, Role]:
     kafka = KafkaSettings.from_service(settings, NAME)
-    clock = SystemClock()
     pacing = scaled(Pacing(), settings.patience)
     parts = join(clock=clock, ids=Uuid7Ids(), pacing=pacing, recent_plans_max=settings.recent_plans_max)
     app = make_app(parts, db, verifier, health, sealer_for(settings.cert_manager_jwk_file))

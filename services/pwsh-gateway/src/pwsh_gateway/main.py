@@ -19,7 +19,8 @@ from mesh_messaging.kafka import KafkaSettings
 from mesh_messaging.relay import Relay
 from mesh_runtime import logs, migrations, resealing, startup, telemetry
 from mesh_runtime.auth import TokenVerifier, Verifier
-from mesh_runtime.clock import SystemClock, Uuid7Ids
+from mesh_runtime.clock import Uuid7Ids
+from mesh_runtime.database_clock import DatabaseClock
 from mesh_runtime.db import Database
 from mesh_runtime.health import Health
 from mesh_runtime.http import Server, create_app
@@ -79,17 +80,19 @@ class Parts:
     announcer: OutboxAnnouncer
     bell: PostgresBell
     verifier: TokenVerifier
-    clock: SystemClock
+    clock: DatabaseClock
     ids: Uuid7Ids
     instance: uuid.UUID
 
 
 def build(settings: GatewaySettings) -> Parts:
     """Nothing connects yet. Raises SettingsError for an unusable key file, CatalogueError for a broken catalogue."""
-    clock, ids = SystemClock(), Uuid7Ids()
+    ids = Uuid7Ids()
+    db = Database(settings.database_url, pool_size_max=settings.database_pool_size_max, application_name=SERVICE)
+    clock = DatabaseClock(db)
     return Parts(
         settings=settings,
-        db=Database(settings.database_url, pool_size_max=settings.database_pool_size_max, application_name=SERVICE),
+        db=db,
         catalogue=shipped.catalogue(),
         queue=Operations(),
         sessions=Sessions(),
@@ -98,7 +101,7 @@ def build(settings: GatewaySettings) -> Parts:
         stored_settings=Settings(),
         announcer=OutboxAnnouncer(clock, ids),
         bell=PostgresBell(),
-        verifier=TokenVerifier(settings.oidc_issuer, settings.oidc_audience, ca_file=settings.ca_file),
+        verifier=TokenVerifier(settings.oidc_issuer, settings.oidc_audience, ca_file=settings.ca_file, clock=clock),
         clock=clock,
         ids=ids,
         instance=ids.new(),
@@ -130,7 +133,7 @@ def build_api(parts: Parts, verifier: Verifier, health: Health) -> FastAPI:
         description="The only place that runs Teams and Exchange Online cmdlets: sessions, execution log, settings.",
         verifier=verifier,
         health=health,
-        routers=[*http.routers(api), dead_letters_router(parts.db)],
+        routers=[*http.routers(api), dead_letters_router(parts.db, parts.clock)],
     )
 
 
@@ -280,7 +283,7 @@ async def serve(argv: Sequence[str]) -> int:
     health = Health({"database": parts.db.ping})
     makers = {"consumer": consumer_role, "relay": relay_role, "worker": worker_role}
     roles = [api_role(parts, health) if name == "api" else makers[name](parts) for name in names]
-    held = startup.after(lambda: seed(parts), roles, health, seconds_max=settings.startup_seconds)
+    held = startup.after(lambda: seed(parts), roles, health, seconds_max=settings.startup_seconds, clock=parts.clock)
     try:
         await run_roles(held, drain_seconds=settings.drain_seconds)
     finally:

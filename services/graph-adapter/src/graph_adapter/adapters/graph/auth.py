@@ -84,8 +84,6 @@ class MsalTokens:
             if entry.token is not None and entry.token.value != stale.value:
                 return entry.token
             entry.token = None
-            if entry.client is not None:
-                await self._in_thread(entry.client.forget)
             return await self._sign_in(entry, stale.tenant_id, stale.credential_id)
 
     def _entry(self, credential_id: UUID) -> _Entry:
@@ -129,7 +127,8 @@ class MsalTokens:
             raise TenantMismatch("the credential belongs to another tenant")
         cloud = cloud_of(credential.cloud, self._login_url, self._graph_url)
         if secret is not None:
-            entry.client = await self._in_thread(EntraClient, credential, secret, cloud.login_url, self._ca_file)
+            arguments = (credential, secret, cloud.login_url, self._ca_file, self._clock)
+            entry.client = await self._in_thread(EntraClient, *arguments)
         assert entry.client is not None
         answer = await self._in_thread(entry.client.sign_in, cloud.scope)
         return self._token(answer, credential, cloud)

@@ -13,7 +13,8 @@ from mesh_runtime.errors import MeshError, Unavailable
 
 TRANSIENT_SECONDS = 5.0
 
-_TRANSIENT = frozenset({90033, 90024, 90006, 90055, 50196})
+# The last one: an assertion of another time. It says that clocks differ, nothing about the credential.
+_TRANSIENT = frozenset({90033, 90024, 90006, 90055, 50196, 700024})
 
 # number: (may be true for a few minutes only, what to do)
 _REFUSALS: Mapping[int, tuple[bool, str]] = {
@@ -21,7 +22,6 @@ _REFUSALS: Mapping[int, tuple[bool, str]] = {
         True,
         "The certificate is not registered on the app registration (or not known everywhere yet), or expired.",
     ),
-    700024: (False, "The clock of this machine is wrong: check NTP."),
     700030: (False, "The certificate's subject is not trusted by the app registration."),
     50012: (False, "The certificate is not registered on this app registration, or the tenant is another one."),
     50027: (False, "The client assertion names no certificate."),
