@@ -49,7 +49,7 @@ class Samplers:
     def begin(self, stack: Stack) -> None:
         self.folder.mkdir(parents=True, exist_ok=True)
         for name in PROGRAMS:
-            os.kill(stack.pid(name), signal.SIGUSR1)
+            os.kill(stack.pid(name), signal.SIGUSR2)
 
     async def collect(self, stack: Stack) -> list[Profile]:
         """Stop sampling and read what was found."""

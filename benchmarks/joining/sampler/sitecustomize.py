@@ -1,6 +1,6 @@
 """A sampling profiler of CPU time, for a program that knows nothing of it: put this folder on PYTHONPATH.
 
-    UCMESH_PROFILE_FILE=F    SIGUSR1 begins (anew), SIGUSR2 writes F: JSON, one count for each distinct stack
+    UCMESH_PROFILE_FILE=F    SIGUSR2 begins, the next one writes F: JSON, one count for each distinct stack
 
 The kernel's profiling timer ticks in CPU time of the process (SIGPROF), so waiting costs nothing and is not seen; time
 in C belongs to the Python line that called it. Owns nothing but the counts. Only the main thread is seen.
@@ -33,12 +33,11 @@ def _tick(_signal: int, frame: FrameType | None) -> None:
     _stacks[tuple(stack)] += 1
 
 
-def _begin(_signal: int, _frame: FrameType | None) -> None:
-    _stacks.clear()
-    signal.setitimer(signal.ITIMER_PROF, TICK_SECONDS, TICK_SECONDS)
-
-
-def _write(_signal: int, _frame: FrameType | None) -> None:
+def _begin_or_write(_signal: int, _frame: FrameType | None) -> None:
+    if signal.getitimer(signal.ITIMER_PROF) == (0, 0):
+        _stacks.clear()
+        signal.setitimer(signal.ITIMER_PROF, TICK_SECONDS, TICK_SECONDS)
+        return
     signal.setitimer(signal.ITIMER_PROF, 0)
     file = Path(os.environ["UCMESH_PROFILE_FILE"])
     part = file.with_suffix(".part")
@@ -48,5 +47,5 @@ def _write(_signal: int, _frame: FrameType | None) -> None:
 
 if "UCMESH_PROFILE_FILE" in os.environ:
     signal.signal(signal.SIGPROF, _tick)
-    signal.signal(signal.SIGUSR1, _begin)
-    signal.signal(signal.SIGUSR2, _write)
+    # Not SIGUSR1: a service takes it as the request to drain.
+    signal.signal(signal.SIGUSR2, _begin_or_write)

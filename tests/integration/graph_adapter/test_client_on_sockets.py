@@ -73,8 +73,18 @@ async def test_a_stranger_s_certificate_ends_it_before_anything_is_sent(graph: G
         assert (await ask(graph, url.replace("http:", "https:"))).status == NOT_SENT
 
 
+async def test_neither_a_connection_that_is_never_ready_nor_the_wait_for_it_has_sent_anything() -> None:
+    graph, over = GraphClient(ca_file=None, timeout_seconds=0.2, connections_max=1), asyncio.Event()
+    async with listening(lambda _reader, _writer: over.wait()) as url:
+        answers = await asyncio.gather(*[ask(graph, url.replace("http:", "https:")) for _ in range(2)])
+        over.set()
+    assert [answer.status for answer in answers] == [NOT_SENT, NOT_SENT]
+    await graph.close()
+
+
 async def test_an_address_of_another_protocol_was_never_asked(graph: GraphClient) -> None:
     assert (await ask(graph, "ftp://127.0.0.1/v1.0")).status == NOT_SENT
+    assert (await ask(graph, "http://:80:80/v1.0")).status == NOT_SENT
 
 
 async def _close(reader: asyncio.StreamReader, _: asyncio.StreamWriter) -> None:

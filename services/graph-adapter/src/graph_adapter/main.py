@@ -97,7 +97,6 @@ def build(settings: GraphAdapterSettings) -> Parts:
             ca_file=settings.ca_file,
             timeout_seconds=settings.graph_timeout_seconds,
             connections_max=settings.graph_connections_max,
-            http2=settings.graph_http2,
         ),
         tokens=MsalTokens(
             _credentials_of(store, vault),

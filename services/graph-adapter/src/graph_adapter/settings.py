@@ -26,7 +26,6 @@ class GraphAdapterSettings(ServiceSettings):
     templates_dir: Path | None = Field(None, description="folder of operation templates that add to or replace ours")
     graph_timeout_seconds: float = Field(30, gt=0, le=300)
     graph_connections_max: int = Field(100, ge=1, le=1000)
-    graph_http2: bool = False
     lease_seconds: float = Field(
         60, ge=1, le=600, description="after this the operations of a dead worker are recovered"
     )

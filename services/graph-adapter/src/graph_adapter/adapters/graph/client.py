@@ -7,17 +7,13 @@ raise for any of it, to retry, and to follow redirects.
 from __future__ import annotations
 
 import math
-import ssl
 from collections.abc import Mapping, Sequence
-from http.cookiejar import CookieJar, DefaultCookiePolicy
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
 import aiohttp
-import httpx
 import orjson
-from httpx_aiohttp import AiohttpTransport
 
 from graph_adapter.domain.progress import LOST, NOT_SENT, Answer, Request
 from mesh_runtime.outgoing import client_tls
@@ -28,36 +24,31 @@ KEEPALIVE_SECONDS = 5.0
 
 _JSON = {"Content-Type": "application/json"}
 # These end before a request has left; everything else may have reached Microsoft.
-_NOT_SENT = (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout, httpx.UnsupportedProtocol, httpx.ProxyError)
-_NOT_CONNECTED = (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError, aiohttp.NonHttpUrlClientError)
+_NOT_SENT = (
+    aiohttp.ClientConnectorError,
+    aiohttp.ConnectionTimeoutError,
+    aiohttp.InvalidURL,
+    aiohttp.NonHttpUrlClientError,
+)
 
 
 class GraphClient:
-    """Implements the port `Graph`. One pool for all tenants of a cloud, hence no cookies; the caller closes it."""
+    """Implements the port `Graph`. One pool for all tenants of a cloud, hence no cookies; the caller closes it.
+    HTTP/1.1: `$batch` is what carries many requests at once.
+    """
 
-    def __init__(
-        self,
-        *,
-        ca_file: Path | None,
-        timeout_seconds: float = 30.0,
-        connections_max: int = 100,
-        http2: bool = False,
-    ) -> None:
-        tls = client_tls(ca_file)
-        self._http = httpx.AsyncClient(
-            transport=None if http2 else _transport(tls, connections_max),
-            verify=tls,
-            trust_env=False,
-            follow_redirects=False,
-            http2=http2,
-            timeout=httpx.Timeout(timeout_seconds, connect=CONNECT_TIMEOUT_SECONDS, pool=timeout_seconds),
-            limits=httpx.Limits(max_connections=connections_max, max_keepalive_connections=connections_max),
-            cookies=CookieJar(DefaultCookiePolicy(allowed_domains=[])),
+    def __init__(self, *, ca_file: Path | None, timeout_seconds: float = 30.0, connections_max: int = 100) -> None:
+        self._tls = client_tls(ca_file)
+        self._timeout = aiohttp.ClientTimeout(
+            connect=timeout_seconds, sock_connect=CONNECT_TIMEOUT_SECONDS, sock_read=timeout_seconds
         )
+        self._connections_max = connections_max
+        self._session: aiohttp.ClientSession | None = None
 
     async def close(self) -> None:
         """Closes all connections."""
-        await self._http.aclose()
+        if self._session is not None:
+            await self._session.close()
 
     async def batch(self, graph_url: str, token: str, requests: Sequence[Request]) -> Sequence[Answer]:
         body = orjson.dumps({"requests": [_item(index, request) for index, request in enumerate(requests)]})
@@ -68,31 +59,25 @@ class GraphClient:
             "client-request-id": str(uuid4()),
             "return-client-request-id": "true",
         }
+        call = self._opened().post(f"{graph_url}/$batch", data=body, headers=headers, allow_redirects=False)
         try:
-            response = await self._http.post(f"{graph_url}/$batch", content=body, headers=headers)
-        except (httpx.HTTPError, aiohttp.ClientError, OSError) as error:
-            return [Answer(NOT_SENT if _never_left(error) else LOST)] * len(requests)
-        return _answers(response, len(requests))
+            async with call as response:
+                return answers(response.status, response.headers, await response.read(), len(requests))
+        except (aiohttp.ClientError, OSError) as error:
+            return [Answer(NOT_SENT if isinstance(error, _NOT_SENT) else LOST)] * len(requests)
 
-
-def _transport(tls: ssl.SSLContext, connections_max: int) -> httpx.AsyncBaseTransport:
-    """HTTP/1.1 by aiohttp: a call costs a third of what httpx's own transport takes. It repeats no POST by itself."""
-
-    def session() -> aiohttp.ClientSession:
-        connector = aiohttp.TCPConnector(ssl=tls, limit=connections_max, keepalive_timeout=KEEPALIVE_SECONDS)
-        return aiohttp.ClientSession(connector=connector, cookie_jar=aiohttp.DummyCookieJar(), trust_env=False)
-
-    return AiohttpTransport(client=session)
-
-
-def _never_left(error: Exception) -> bool:
-    """Whether Microsoft cannot have seen the request. What aiohttp says is decisive: its transport reports a connection
-    that broke later as ConnectTimeout too.
-    """
-    cause = error.__cause__
-    if isinstance(cause, aiohttp.ClientError):
-        return isinstance(cause, _NOT_CONNECTED)
-    return isinstance(error, _NOT_SENT)
+    def _opened(self) -> aiohttp.ClientSession:
+        """The session belongs to the loop that first asks. It repeats no POST by itself."""
+        if self._session is None:
+            self._session = aiohttp.ClientSession(
+                connector=aiohttp.TCPConnector(
+                    ssl=self._tls, limit=self._connections_max, keepalive_timeout=KEEPALIVE_SECONDS
+                ),
+                timeout=self._timeout,
+                cookie_jar=aiohttp.DummyCookieJar(),
+                trust_env=False,
+            )
+        return self._session
 
 
 def _item(index: int, request: Request) -> dict[str, Any]:
@@ -103,22 +88,22 @@ def _item(index: int, request: Request) -> dict[str, Any]:
     return item
 
 
-def _answers(response: httpx.Response, count: int) -> list[Answer]:
-    request_id = response.headers.get("request-id")
+def answers(status: int, outer: Mapping[str, str], content: bytes, count: int) -> list[Answer]:
+    """Of the `count` requests of a call, in their order; `outer` are the headers of the whole answer."""
+    request_id = outer.get("request-id")
     try:
-        body = orjson.loads(response.content)
+        body = orjson.loads(content)
     except orjson.JSONDecodeError:
         body = None
-    if response.status_code != 200:
-        retry_after = retry_after_seconds(response.headers.get("Retry-After"))
-        return [Answer(response.status_code, body, request_id, retry_after)] * count
-    answers = [Answer(LOST, None, request_id)] * count
+    if status != 200:
+        return [Answer(status, body, request_id, retry_after_seconds(outer.get("Retry-After")))] * count
+    found = [Answer(LOST, None, request_id)] * count
     responses = body.get("responses") if isinstance(body, dict) else None
     for item in responses or ():
         index = int(item["id"]) if isinstance(item, dict) and str(item.get("id")).isdigit() else count
         if index < count and isinstance(item.get("status"), int):
-            answers[index] = _answer(item, request_id)
-    return answers
+            found[index] = _answer(item, request_id)
+    return found
 
 
 def _answer(item: Mapping[str, Any], outer_request_id: str | None) -> Answer:
