@@ -71,6 +71,7 @@ _COMMON: dict[str, object] = {
     "log_level": "error",
     "access_log": False,
     "server_header": False,
+    "proxy_headers": False,
     "date_header": True,
     "timeout_keep_alive": 75,
     "timeout_graceful_shutdown": DRAIN_SECONDS,

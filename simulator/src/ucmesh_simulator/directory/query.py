@@ -3,13 +3,14 @@
 import base64
 import binascii
 from collections.abc import Callable, Iterable, Mapping
+from functools import lru_cache
 from typing import Any, Protocol, TypeVar
 from urllib.parse import quote
 
 from ucmesh_simulator.directory import schema
 from ucmesh_simulator.directory.errors import bad_request, unsupported_query
 from ucmesh_simulator.directory.filters import Filter, parse_filter
-from ucmesh_simulator.directory.messages import GraphReply, GraphRequest
+from ucmesh_simulator.directory.messages import QUERIES_REMEMBERED_MAX, GraphReply, GraphRequest
 
 PAGE_DEFAULT, PAGE_MAX = 100, 999
 
@@ -24,8 +25,11 @@ T = TypeVar("T", bound=Sequenced)
 def selected(request: GraphRequest, entity: str, defaults: tuple[str, ...]) -> tuple[str, ...]:
     """The properties asked for; raises 400 for unknown ones."""
     text = request.query.get("$select")
-    if not text:
-        return defaults
+    return _names(text, entity) if text else defaults
+
+
+@lru_cache(maxsize=QUERIES_REMEMBERED_MAX)
+def _names(text: str, entity: str) -> tuple[str, ...]:
     names = tuple(dict.fromkeys(name.strip() for name in text.split(",") if name.strip()))
     schema.check_names(entity, names)
     return names if "id" in names else ("id", *names)

@@ -95,7 +95,10 @@ def match(method: str, segments: list[str]) -> tuple[Route, list[str]]:
 
 
 def _fits(shape: tuple[str, ...], pieces: list[str]) -> bool:
-    return all(wanted in {"*", piece} for wanted, piece in zip(shape, pieces, strict=True))
+    for wanted, piece in zip(shape, pieces, strict=True):  # noqa: SIM110  a generator costs more than all it asks
+        if wanted not in ("*", piece):
+            return False
+    return True
 
 
 def _with_alternate_key(segments: list[str]) -> list[str]:
