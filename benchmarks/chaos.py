@@ -1,7 +1,7 @@
 """Joiners through two replicas of each service while something breaks every second: what is lost or done twice?
 
-    python benchmarks/chaos.py [--events 1000] [--seed 1] [--rate 4] [--reference 1000] [--pwsh] [--json FILE]
-        [--keep FOLDER]
+    python benchmarks/chaos.py [--events 1000] [--seed 1] [--rate 4] [--reference 1000] [--pwsh] [--unlimited]
+        [--json FILE] [--keep FOLDER]
 
 The same people go through an undisturbed mesh first (with `--reference`, so many of them, who then stand for the
 others of their department); then through one in which a victim drawn from the seed is killed with -9 and started
@@ -55,6 +55,7 @@ class Run:
     rate: float
     reference: int
     pwsh: bool
+    unlimited: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,7 +105,7 @@ async def undisturbed(home: Path, run: Run, everybody: Sequence[Mapping[str, Any
     made = options(run.seed, 1, keep_tenants=False, durable=False, pwsh=run.pwsh, doors={})
     async with Stack(home, made, cache=Places.from_environment().cache) as stack:
         office = Office(stack)
-        await office.prepare(len(everybody))
+        await office.prepare(len(everybody), unlimited=run.unlimited)
         for start in range(0, len(everybody), 500):
             await office.send(everybody[start : start + 500])
         await _ended(office)
@@ -134,7 +135,7 @@ async def disturbed(home: Path, run: Run, everybody: Sequence[Mapping[str, Any]]
     stack = Stack(home, made, told, Places.from_environment().cache)
     async with stack:
         office = Office(stack)
-        await office.prepare(len(everybody))
+        await office.prepare(len(everybody), unlimited=run.unlimited)
         every_seconds = max(EVERY_SECONDS, median(starts) / FAULTS_A_START)
         faults, over = Faults(stack, proxies, run.seed, told, clock, every_seconds), asyncio.Event()
         breaking = asyncio.create_task(faults.run(over))
@@ -201,11 +202,12 @@ def main(argv: Sequence[str]) -> int:
     parser.add_argument("--rate", type=float, default=4.0, help="events a second")
     parser.add_argument("--reference", type=int, help="joiners of the undisturbed run; all if not given")
     parser.add_argument("--pwsh", action="store_true", help="real PowerShell sessions in place of simulated ones")
+    parser.add_argument("--unlimited", action="store_true", help="the tenant has none of Microsoft's request limits")
     parser.add_argument("--json", type=Path, help="write the outcome there")
     parser.add_argument("--keep", type=Path, help="folder for logs, kept in any case")
     given = parser.parse_args(argv)
     console = Console() if sys.stdout.isatty() else Console(width=WIDTH)
-    run = Run(given.events, given.seed, given.rate, given.reference or given.events, given.pwsh)
+    run = Run(given.events, given.seed, given.rate, given.reference or given.events, given.pwsh, given.unlimited)
     home = given.keep or Path(tempfile.mkdtemp(prefix="ucmesh-chaos-"))
     home.mkdir(parents=True, exist_ok=True)
     home.chmod(0o755)  # PostgreSQL may run as another user

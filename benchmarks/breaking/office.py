@@ -102,8 +102,11 @@ class Office:
     async def close(self) -> None:
         await self._http.aclose()
 
-    async def prepare(self, count: int) -> None:
+    async def prepare(self, count: int, *, unlimited: bool) -> None:
         """Seats and numbers for everybody, the customer registered, the manager there."""
+        if unlimited:
+            knobs = {"params": {"tenant": TENANT}, "json": {"throttling": False}}
+            (await self._simulator("PATCH", "/_sim/config", **knobs)).raise_for_status()
         for sku in ("SPE_E5", "SPE_E3"):
             path = f"/_sim/tenants/{TENANT}/skus/{sku}"
             (await self._simulator("PATCH", path, json={"seats": count + 200})).raise_for_status()

@@ -13,6 +13,7 @@ from graph_adapter.application.lease_operations import lease_operations
 from graph_adapter.application.purge_operations import purge_operations
 from graph_adapter.application.recover_operations import recover_operations
 from graph_adapter.application.run_operations import run_operations
+from graph_adapter.domain.admission import INTERRUPTION_COUNT_MAX
 from graph_adapter.domain.fairness import Limits, Share
 from mesh_messaging.testing import drain_outbox
 from mesh_runtime.clock import ManualClock, Uuid7Ids
@@ -204,8 +205,10 @@ async def test_an_operation_that_kills_its_worker_again_and_again_is_given_up(ri
     await rig.reply(sent["operation_id"])
     async with rig.db.transaction() as tx:
         await tx.execute(
-            text("UPDATE operation SET state = 'queued', reply = NULL, interruptions = 6 WHERE operation_id = :id"),
-            {"id": uuid.UUID(sent["operation_id"])},
+            text(
+                "UPDATE operation SET state = 'queued', reply = NULL, interruptions = :deaths WHERE operation_id = :id"
+            ),
+            {"id": uuid.UUID(sent["operation_id"]), "deaths": INTERRUPTION_COUNT_MAX + 1},
         )
     reply = await rig.reply(sent["operation_id"])
     assert (reply["outcome"], reply["error"]["code"]) == ("failed", "internal")

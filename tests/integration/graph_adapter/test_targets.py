@@ -178,6 +178,37 @@ async def test_only_the_first_of_a_target_can_have_begun_when_its_worker_dies(id
     assert [row.started_at is None for row in rows] == [False, True, False]
 
 
+async def test_deaths_count_in_a_row_and_not_against_what_was_handed_over(idle_rig: Rig, tenant: Tenant) -> None:
+    await idle_rig.activate(tenant)
+    await idle_rig.send(order(idle_rig, tenant, "a"))
+    begun = datetime.now(UTC)
+
+    def after(seconds: float) -> ManualClock:
+        return ManualClock(begun + timedelta(seconds=seconds))
+
+    async def died() -> tuple[bool, int]:
+        (row,) = await idle_rig.rows(IN_ORDER)
+        return row.interrupted, row.interruptions
+
+    async with idle_rig.db.transaction() as tx:  # as the consumer hands it over
+        await tx.execute(
+            text(
+                "UPDATE operation SET state = 'leased', lease_id = gen_random_uuid(), lease_until = received_at, "
+                "attempts = 1, started_at = received_at"
+            )
+        )
+    await recover_operations(idle_rig.store, after(1))
+    assert await died() == (True, 0)
+    for deaths in (1, 2):
+        await lease(idle_rig, clock=after(10 * deaths))
+        await recover_operations(idle_rig.store, after(10 * deaths + 9))
+        assert await died() == (True, deaths)
+    tenant.fault(action="status", status=429, times=1, retry_after_seconds=1)
+    (work,) = await lease(idle_rig, clock=after(40))
+    await run_operations(work, idle_rig.ports)
+    assert await died() == (False, 0)
+
+
 async def test_a_late_holder_does_not_go_on_to_the_next_of_the_target(idle_rig: Rig, tenant: Tenant) -> None:
     await idle_rig.activate(tenant)
     await idle_rig.send(*[order(idle_rig, tenant, "a") for _ in range(2)])

@@ -159,6 +159,24 @@ def test_a_throttled_creation_waits_as_long_as_it_was_told() -> None:
     assert wait.result.error.code == "throttled"
 
 
+def test_throttling_wears_out_no_patience() -> None:
+    script = Script("user.ensure", PARAMS)
+    for _ in range(100):
+        assert script.hears(UNCERTAIN["throttled but perhaps done"]).wait.throttled
+        assert script.asks() == [LOOK]
+        assert script.hears(MISSING).wait.result.error.code == "ambiguous"
+        assert script.asks() == ["POST /users"]
+    assert script.hears(ok(USER, 201)).undo == DELETE
+
+
+def test_an_account_that_nobody_confirmed_is_not_called_taken() -> None:
+    script = Script("user.ensure", PARAMS).hears(Answer(LOST))
+    while script.hears(MISSING).last.__class__.__name__ == "Wait":
+        assert script.asks() == ["POST /users"]
+        script.hears(Answer(LOST))
+    assert (script.result.outcome, script.code, script.result.error.retryable) == ("failed", "ambiguous", True)
+
+
 def test_what_the_lost_request_created_is_ours_to_undo() -> None:
     script = Script("user.ensure", PARAMS).hears(Answer(LOST)).hears(ok(USER))
     assert script.asks() == ["LEDGER u1"]

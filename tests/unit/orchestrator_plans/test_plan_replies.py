@@ -29,6 +29,18 @@ def test_a_success_of_an_earlier_attempt_finishes_an_unfinished_operation():
     assert script.plan.state is PlanState.SUCCEEDED
 
 
+def test_a_command_that_came_to_its_turn_too_late_is_sent_again_however_often():
+    script = Script(op("user", retry=Retry(attempts_max=2, first_seconds=1)))
+    sent = set()
+    for _ in range(5):
+        sent.add(script.row("user").operation_id)
+        script.reply("user", "failed", error="deadline-exceeded", retryable=False)
+        script.tick_due()
+    assert len(sent) == 5
+    script.reply("user")
+    assert script.plan.state is PlanState.SUCCEEDED
+
+
 def test_replies_to_operations_the_plan_does_not_have_change_nothing():
     script = Script(op("user"))
     made = script.reply("user", operation_id=dispatch_id(script.row("user").id, 99))

@@ -14,7 +14,8 @@ from graph_adapter.domain.capabilities import permission_refusal
 from graph_adapter.domain.operation import Command, LeasedOperation, Result
 from graph_adapter.domain.template import Catalogue, Template, invalid_parameter
 
-INTERRUPTION_COUNT_MAX = 5
+INTERRUPTION_COUNT_MAX = 9
+"""In a row. A replica that dies takes some hundred operations with it, and one of them at most is to blame."""
 
 
 class Admission:
@@ -35,7 +36,8 @@ class Admission:
         # Past its deadline only what may have written goes on, to find out whether it did.
         unresolved = leased.interrupted or bool((leased.progress or {}).get("uncertain"))
         if now >= command.deadline and not unresolved:
-            return ops.failed("deadline-exceeded", "The deadline passed before the operation could be carried out.")
+            message = "The deadline passed before the operation could be carried out."
+            return ops.failed("deadline-exceeded", message, retryable=True)
         if leased.interruptions > INTERRUPTION_COUNT_MAX:
             return ops.failed("internal", "The adapter died several times while it carried this operation out.")
         if (mistake := invalid_parameter(template, command.params)) is not None:

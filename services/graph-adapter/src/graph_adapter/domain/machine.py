@@ -170,6 +170,8 @@ class Machine:
             if progress.step.writes:
                 self._enter_read_back(progress)
             progress.restart_step()
+            # Only the deadline bounds how often Microsoft may put us off; what was tried before has failed at nothing.
+            progress.waits = progress.hops = 0
             seconds = self._pauses.throttle_default_seconds if retry_after is None else retry_after
             return Wait(seconds, given_up(error), throttled=True)
         if error.row.reaction is Reaction.RENEW and not progress.renewed:

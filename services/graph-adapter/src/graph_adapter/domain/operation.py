@@ -59,7 +59,7 @@ class Command:
 class LeasedOperation:
     """A command a worker holds for a limited time. `progress` is the state machine's memory of earlier attempts;
     `interrupted` says that the previous holder vanished, so a write may or may not have happened; `interruptions`
-    counts how often that happened.
+    counts how often that happened in a row.
     """
 
     command: Command

@@ -7,6 +7,9 @@ wait (gate)        done if ready, else again           again (retryable) until t
 proof (expect)     done if as expected, else again     again (retryable, tries left)    over
                    while tries are left
 undo               done                                again (retryable, tries left)    over
+
+A reply that says that its command came to its turn too late is always followed by another command: nothing was tried. A
+bulk that Microsoft lets in slowly may wait for hours.
 """
 
 from __future__ import annotations
@@ -23,6 +26,7 @@ from orchestrator.domain.verification import Difference, UnresolvedReferenceErro
 
 NOT_READY = "not-ready"
 UNPROVEN = "unproven"
+TOO_LATE = "deadline-exceeded"
 
 
 @lean_dataclass(frozen=True, slots=True)
@@ -74,6 +78,8 @@ def _unsuccessful(operation: OperationStatus, reply: Reply, tries: int) -> Verdi
     if reply.outcome == "refused":
         return Over("refused", error)
     retry = operation.spec.retry
+    if error.get("code") == TOO_LATE:
+        return Again(backoff_seconds(retry, 1, operation.id.int), error)
     if not error.get("retryable") or tries >= retry.attempts_max:
         return Over("failed", error)
     return Again(backoff_seconds(retry, tries, operation.id.int), error)
@@ -92,7 +98,7 @@ def _gate(operation: OperationStatus, reply: Reply, outputs: Mapping[str, Any], 
         missing = str(error.get("code", "")).endswith("not-found")
         if reply.outcome == "refused" and not missing:
             return Over("refused", error)
-        if reply.outcome == "failed" and not (error.get("retryable") or missing):
+        if reply.outcome == "failed" and not (error.get("retryable") or missing or error.get("code") == TOO_LATE):
             return Over("failed", error)
     ends_at = (operation.ready_at or now) + timedelta(seconds=wait.deadline_seconds)
     left = (ends_at - now).total_seconds()

@@ -80,7 +80,8 @@ class ServeVisit:
             if operation.attempts > self.config().retry_attempts_max + CRASHES_MAX:
                 sitting.conclusion = Done(_given_up(sitting))
             elif visit.credential_id is not None and operation.deadline <= now and operation.intent is None:
-                sitting.conclusion = Done(failed("deadline-exceeded", "the deadline passed before a session was free"))
+                late = "the deadline passed before a session was free"
+                sitting.conclusion = Done(failed("deadline-exceeded", late, retryable=True))
             sittings.append(sitting)
         return sittings
 

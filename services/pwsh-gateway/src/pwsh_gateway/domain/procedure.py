@@ -132,7 +132,7 @@ def _compare(
             detail = {"field": refusal.field, "value": held}
             return Done(refused(refusal.code, refusal.message, remedy=refusal.remedy, detail=detail))
     if not now.may_write:
-        return Done(failed("deadline-exceeded", "the deadline passed before the change was made"))
+        return Done(failed("deadline-exceeded", "the deadline passed before the change was made", retryable=True))
     changing = {name: value for name, value in desired.items() if not is_so[name]}
     recorded = now.intent.former if now.intent is not None else {}
     return _Change(changing, {name: recorded.get(name, known[name]) for name in changing})

@@ -148,6 +148,7 @@ PARK = text("""
 UPDATE operation AS o
 SET state = 'queued', lease_id = NULL, lease_until = NULL, interrupted = p.interrupted,
     not_before = p.not_before, progress = p.progress::json,
+    interruptions = CASE WHEN p.begun THEN 0 ELSE o.interruptions END,
     attempts = o.attempts - CASE WHEN p.begun THEN 0 ELSE 1 END,
     started_at = CASE WHEN p.begun OR o.attempts > 1 THEN o.started_at END
 FROM unnest(CAST(:operation_ids AS uuid[]), CAST(:not_befores AS timestamptz[]), CAST(:progresses AS text[]),
@@ -176,7 +177,8 @@ UPDATE operation AS o SET lease_until = :until FROM held WHERE o.operation_id = 
 RETURNING o.operation_id
 """)
 
-# A run carries a target's operations out one after the other: only the first of them that is left can have begun.
+# A run carries a target's operations out one after the other: only the first of them that is left can have begun. Of
+# those that were handed over as they came, nearly all still waited in memory: the death is held against none of them.
 RECOVER = text("""
 WITH expired AS (
     SELECT operation_id, tenant_id, target, lane, seq FROM operation
@@ -186,7 +188,9 @@ WITH expired AS (
 ), put_back AS (
     UPDATE operation AS o
     SET state = 'queued', lease_id = NULL, lease_until = NULL, interrupted = o.interrupted OR j.begun,
-        not_before = :now, interruptions = o.interruptions + CASE WHEN j.begun THEN 1 ELSE 0 END,
+        not_before = :now,
+        interruptions = o.interruptions
+            + CASE WHEN j.begun AND (o.attempts > 1 OR o.started_at > o.received_at) THEN 1 ELSE 0 END,
         attempts = o.attempts - CASE WHEN j.begun THEN 0 ELSE 1 END,
         started_at = CASE WHEN j.begun OR o.attempts > 1 THEN o.started_at END
     FROM judged AS j WHERE o.operation_id = j.operation_id
