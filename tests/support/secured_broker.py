@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 from pydantic import SecretStr
 
-from mesh_messaging.kafka import KafkaSettings
+from mesh_messaging.kafka import KafkaSettings, wait_until_ready
 from mesh_messaging.topics import Cluster
 from mesh_runtime.errors import Unavailable
 from support.real_parts import ROOT, cache, in_thread, server_folder
@@ -100,6 +100,13 @@ def topics_command(
     argv = [sys.executable, "-m", "mesh_messaging.topics", *arguments]
     env = {**os.environ, **broker.environment("TOPICS_", user)}
     return subprocess.run(argv, env=env, capture_output=True, text=True, timeout=120, check=False)
+
+
+def wait_for_users(broker: SecuredBroker) -> None:
+    """The command has set the passwords; on a busy machine the broker knows them a moment later."""
+    users = sorted(path.name for path in broker.passwords.iterdir())
+    for user in users:
+        in_thread(wait_until_ready(broker.client(user), [], 60))
 
 
 async def _lets_admin_in(broker: SecuredBroker) -> bool:

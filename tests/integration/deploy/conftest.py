@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from support.secured_broker import TOPICS, SecuredBroker, secured_broker, topics_command
+from support.secured_broker import TOPICS, SecuredBroker, secured_broker, topics_command, wait_for_users
 
 
 @pytest.fixture(scope="module")
@@ -14,4 +14,5 @@ def broker() -> Iterator[SecuredBroker]:
         for arguments in (["apply", TOPICS, "--replication", "1"], ["set-passwords", made.passwords]):
             done = topics_command(made, *arguments)
             assert done.returncode == 0, done.stderr
+        wait_for_users(made)
         yield made

@@ -44,7 +44,7 @@ async def test_nothing_waits_for_a_bulk_that_is_not_done(place: Place, bulk: Pla
         await write_effects(tx, messages)
 
     await bulk.produce(events(BULK, 200))
-    async with running(place.consumer_of({DID: handle}, bulk_topics=[bulk.topic], bulk_batch_size_max=50).run):
+    async with running(place.consumer_of({DID: handle}, bulk_topics=[bulk.topic], bulk_part_size_max=50).run):
         await begun.wait()
         await place.produce(events(0, USUAL))
         await eventually(lambda: count(place, USUAL), what="what came after the bulk")

@@ -43,8 +43,10 @@ from mesh_runtime.roles import pause
 
 AFTER_OFFSETS = faults.declare("consumer.after_offsets", "the batch is committed and so are its offsets")
 
-BULK_BATCH_SIZE_MAX = 200
-"""Short: what else this process does waits for a batch of a bulk, and so does whoever needs the rows it has locked."""
+BULK_PART_SIZE_MAX = 200
+"""Messages of a bulk in one transaction: what else this process does waits for it, and so does whoever needs the rows
+it has locked. A poll takes more: the client asks the broker for nothing while it holds records that were not taken.
+"""
 POLL_TIMEOUT_MS = 200
 REVOKE_WAIT_SECONDS = 5.0
 STOP_WAIT_SECONDS = 5.0
@@ -60,11 +62,13 @@ Offsets = Mapping[TopicPartition, int]
 
 @dataclass(frozen=True, slots=True)
 class _Line:
-    """Topics that are read as one group, a batch after the other. `idle`: none is running."""
+    """Topics that are read as one group, a batch after the other, each in parts of a transaction. `idle`: none is
+    running.
+    """
 
     group: str
     topics: tuple[str, ...]
-    batch_size_max: int
+    part_size_max: int
     idle: asyncio.Event = field(default_factory=asyncio.Event)
 
 
@@ -86,7 +90,7 @@ class BatchConsumer:
         handlers: Mapping[str, Handler],
         bulk_topics: Sequence[str] = (),
         batch_size_max: int = 1_000,
-        bulk_batch_size_max: int = BULK_BATCH_SIZE_MAX,
+        bulk_part_size_max: int = BULK_PART_SIZE_MAX,
         retry: RetryLadder | None = None,
         clock: Clock | None = None,
         inbox_keep: timedelta = KEEP,
@@ -100,7 +104,8 @@ class BatchConsumer:
         self._name = name
         self._lines = [_Line(name, tuple(topics), batch_size_max)]
         if bulk_topics:
-            self._lines.append(_Line(bulk_group(name), tuple(bulk_topics), bulk_batch_size_max))
+            self._lines.append(_Line(bulk_group(name), tuple(bulk_topics), bulk_part_size_max))
+        self._batch_size_max = batch_size_max
         self._clock = clock or SystemClock()
         ladder = retry or RetryLadder()
         self._batches = Batches(db, name=name, handlers=handlers, retry=ladder, clock=self._clock)
@@ -151,7 +156,7 @@ class BatchConsumer:
                 await self._read_carefully(line, consumer, stop)
                 return
             while not stop.is_set():
-                polled = await consumer.getmany(timeout_ms=POLL_TIMEOUT_MS, max_records=line.batch_size_max)
+                polled = await consumer.getmany(timeout_ms=POLL_TIMEOUT_MS, max_records=self._batch_size_max)
                 if polled:
                     await self._take(line, consumer, self._read(polled), _offsets(polled), stop)
         finally:
@@ -162,7 +167,7 @@ class BatchConsumer:
 
     async def _read_carefully(self, line: _Line, consumer: AIOKafkaConsumer, stop: asyncio.Event) -> None:
         places = sorted(consumer.assignment())
-        async for place, found in read_carefully(consumer, places, line.batch_size_max):
+        async for place, found in read_carefully(consumer, places, self._batch_size_max):
             if isinstance(found, Unreadable):
                 await self._take(line, consumer, [found.delivery()], {place: found.following}, stop)
             else:
@@ -184,15 +189,15 @@ class BatchConsumer:
     ) -> None:
         line.idle.clear()
         try:
-            if await self._settle_while_polling(consumer, deliveries, stop):
+            if await self._settle_while_polling(line, consumer, deliveries, stop):
                 await self._commit_offsets(consumer, offsets)
         finally:
             line.idle.set()
 
     async def _settle_while_polling(
-        self, consumer: AIOKafkaConsumer, deliveries: Sequence[Delivery], stop: asyncio.Event
+        self, line: _Line, consumer: AIOKafkaConsumer, deliveries: Sequence[Delivery], stop: asyncio.Event
     ) -> bool:
-        settling = asyncio.create_task(self._settle(deliveries, stop), name=f"settle-{self._name}")
+        settling = asyncio.create_task(self._settle_all(line, deliveries, stop), name=f"settle-{self._name}")
         keepalive_seconds = min(self._kafka.max_poll_interval_ms / 4_000, 5.0)
         try:
             while not (await asyncio.wait({settling}, timeout=keepalive_seconds))[0]:
@@ -203,6 +208,12 @@ class BatchConsumer:
                 settling.cancel()
                 await asyncio.wait({settling})
             _resume(consumer)
+
+    async def _settle_all(self, line: _Line, deliveries: Sequence[Delivery], stop: asyncio.Event) -> bool:
+        for first in range(0, len(deliveries), line.part_size_max):
+            if not await self._settle(deliveries[first : first + line.part_size_max], stop):
+                return False
+        return True
 
     async def _settle(self, deliveries: Sequence[Delivery], stop: asyncio.Event) -> bool:
         messages = [delivery.message for delivery in deliveries if delivery.message is not None]
