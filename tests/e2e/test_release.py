@@ -26,6 +26,8 @@ REPLICAS = 2
 LINGER_SECONDS = 5.0
 HEALTH_EVERY_SECONDS = 1.0
 SEND_EVERY_SECONDS = 0.1
+BULK = 21
+"""People in one request, enough for the bulk lane; each service is replaced with some of them under way."""
 NEW_EVERY = 6
 """Each so many requests bring somebody new; the others the last event again, as an HR system does that is not sure."""
 SEATS = 5_000
@@ -118,19 +120,24 @@ class Balancer:
 
 def test_replacing_every_replica_one_at_a_time_loses_and_refuses_nothing(pair: Office) -> None:
     balancer = Balancer(pair.mesh)
+    sent: list[dict[str, Any]] = []
     with balancer.sending(pair):
         pair.until(lambda: len(balancer.taken) >= 3, "traffic")
         for service in topology.SERVICES:
+            bulk = [pair.person(department="Finance") for _ in range(BULK)]
+            pair.send(*bulk)
+            sent += bulk
             first, *others = replica_names(service, REPLICAS)
             pair.mesh.restart(first)
             expand(pair.mesh, service)  # the first replica of the new release migrates; the others still run
             for name in others:
                 pair.mesh.restart(name)
     assert balancer.refused == []
-    ended = [pair.wait(data) for data in balancer.taken]
+    sent += balancer.taken
+    ended = [pair.wait(data) for data in sent]
     assert [(p["employee_id"], p["status"], p["reason"]) for p in ended if p["status"] != "provisioned"] == []
     by_department: dict[str, list[dict[str, Any]]] = {}
-    for data in balancer.taken:
+    for data in sent:
         by_department.setdefault(data["person"]["department"], []).append(pair.proof(data))
     for proofs in by_department.values():
         assert all(proof == proofs[0] for proof in proofs)
