@@ -13,6 +13,8 @@ ROW = {"name": str, "figure": float, "unit": str, "goal": str | None, "holds": b
 SECONDS_MAX = 600
 BY_BENCH = "messaging"
 """Runs in the test of the whole table."""
+MORE = {"joiner": ("--profile", "profile")}
+"""Samplers sit in the services: a signal that means something else to one of them ends the run."""
 NOT_BY_ROWS = {"chaos"}
 """Its end is a verdict (tests/faults)."""
 
@@ -29,6 +31,7 @@ def run(folder: Path, name: str, *arguments: str) -> dict[str, Any]:
         capture_output=True,
         text=True,
         timeout=SECONDS_MAX,
+        cwd=folder,
         check=False,
     )
     assert done.returncode == 0, f"{done.stdout}\n{done.stderr}"
@@ -52,7 +55,7 @@ def check(rows: list[dict[str, Any]]) -> None:
 @pytest.mark.timeout(SECONDS_MAX)
 @pytest.mark.parametrize("name", programs())
 def test_every_benchmark_runs_and_ends_with_rows(tmp_path: Path, name: str) -> None:
-    document = run(tmp_path, name)
+    document = run(tmp_path, name, *MORE.get(name, ()))
 
     assert document["benchmark"] == name
     assert document["machine"]["cores"] >= 1

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from datetime import datetime
+from functools import lru_cache
 
 from opentelemetry.trace import Link, SpanKind, Status, StatusCode
 from opentelemetry.trace.propagation import get_current_span
@@ -18,6 +19,7 @@ from graph_adapter.domain.operation import Command, Outcome, Reply
 from mesh_runtime import telemetry
 
 LINK_COUNT_MAX = 32
+SERIES_REMEMBERED_MAX = 500
 
 _OPERATIONS = Counter("ucmesh_graph_operations", "Operations that ended", ["operation", "outcome"])
 _SECONDS = Histogram(
@@ -56,8 +58,9 @@ class MeshObserver:
 
     def finished(self, reply: Reply) -> str | None:
         command, result = reply.command, reply.result
-        _OPERATIONS.labels(command.operation, result.outcome.value).inc()
-        _SECONDS.labels(command.operation).observe((reply.finished_at - reply.started_at).total_seconds())
+        count, seconds = _series(command.operation, result.outcome.value)
+        count.inc()
+        seconds.observe((reply.finished_at - reply.started_at).total_seconds())
         if command.traceparent is None or not telemetry.enabled() or not _sampled(command.traceparent):
             return command.traceparent
         span = _tracer.start_span(
@@ -91,6 +94,12 @@ class MeshObserver:
 
     def queue_age(self, seconds: float) -> None:
         _QUEUE_AGE.set(seconds)
+
+
+@lru_cache(maxsize=SERIES_REMEMBERED_MAX)
+def _series(operation: str, outcome: str) -> tuple[Counter, Histogram]:
+    """Found once: looking a series up by its labels costs more than counting."""
+    return _OPERATIONS.labels(operation, outcome), _SECONDS.labels(operation)
 
 
 def _sampled(traceparent: str) -> bool:
