@@ -56,6 +56,7 @@ def error(message: str = "", **fields: Any) -> CmdletError:
         (EXCHANGE, error("Access token has expired"), "credential", "failed", "reconnect"),
         (EXCHANGE, error("AADSTS700027: The certificate with identifier is not registered"), "credential", "failed", "fail"),
         (EXCHANGE, error("AADSTS700016: Application not found in the directory"), "credential", "failed", "fail"),
+        (EXCHANGE, error("AADSTS700024: Client assertion is not within its valid time"), "credential", "failed", "retry"),
         (EXCHANGE, error("late", fqid="UcmeshTimeout"), "timeout", "failed", "retry"),
         (EXCHANGE, error("other", fqid="UcmeshTenantMismatch"), "tenant-mismatch", "failed", "fail"),
         (EXCHANGE, error("nobody has seen this"), "cmdlet-error", "failed", "fail"),
