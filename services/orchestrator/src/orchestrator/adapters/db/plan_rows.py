@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import asdict
 from datetime import datetime
+from operator import attrgetter
 from typing import Any
 from uuid import UUID
 
@@ -170,7 +171,7 @@ async def _alarm(tx: AsyncConnection, plans: Sequence[PlanStatus]) -> int | None
 
 
 def _columns(rows: Sequence[Any], columns: Mapping[str, Callable[[Any], Any]]) -> dict[str, list[Any]]:
-    return {name: [read(row) for row in rows] for name, read in columns.items()}
+    return {name: list(map(read, rows)) for name, read in columns.items()}
 
 
 def _json(value: Any) -> str | None:
@@ -187,41 +188,24 @@ def _lines(values: Sequence[str]) -> str:
     return "\n".join(values)
 
 
+def _fields(*names: str) -> dict[str, Callable[[Any], Any]]:
+    """Columns that hold what the field of their name holds; a state is text as it is."""
+    return {name: attrgetter(name) for name in names}
+
+
 _PLAN_UPDATES: dict[str, Callable[[PlanStatus], Any]] = {
-    "plan_id": lambda plan: plan.plan_id,
-    "tenant_id": lambda plan: plan.tenant_id,
-    "state": lambda plan: plan.state.value,
-    "round": lambda plan: plan.round,
-    "goal": lambda plan: plan.goal,
-    "not_before": lambda plan: plan.not_before,
-    "due_at": lambda plan: plan.due_at,
-    "finished_at": lambda plan: plan.finished_at,
+    **_fields("plan_id", "tenant_id", "state", "round", "goal", "not_before", "due_at", "finished_at"),
     "cause": lambda plan: _reason_json(plan.cause),
     "reason": lambda plan: _reason_json(plan.reason),
     "effects": lambda plan: _json(plan.effects),
 }
 _PLAN_COLUMNS: dict[str, Callable[[PlanStatus], Any]] = {
     **_PLAN_UPDATES,
-    "person_id": lambda plan: plan.person_id,
-    "customer": lambda plan: plan.customer,
-    "employee_id": lambda plan: plan.employee_id,
-    "kind": lambda plan: plan.kind,
-    "lane": lambda plan: plan.lane,
-    "created_at": lambda plan: plan.created_at,
-    "traceparent": lambda plan: plan.traceparent,
+    **_fields("person_id", "customer", "employee_id", "kind", "lane", "created_at", "traceparent"),
 }
 _OPERATION_UPDATES: dict[str, Callable[[OperationStatus], Any]] = {
-    "id": lambda row: row.id,
-    "state": lambda row: row.state.value,
-    "attempt": lambda row: row.attempt,
-    "undo_from": lambda row: row.undo_from,
-    "nudges": lambda row: row.nudges,
-    "operation_id": lambda row: row.operation_id,
-    "in_flight": lambda row: row.in_flight,
-    "changed": lambda row: row.changed,
-    "due_at": lambda row: row.due_at,
-    "ready_at": lambda row: row.ready_at,
-    "finished_at": lambda row: row.finished_at,
+    **_fields("id", "state", "attempt", "undo_from", "nudges", "operation_id", "in_flight", "changed"),
+    **_fields("due_at", "ready_at", "finished_at"),
     "output": lambda row: _json(row.output),
     "undo": lambda row: _json(row.undo),
     "error": lambda row: _json(row.error),
@@ -229,12 +213,7 @@ _OPERATION_UPDATES: dict[str, Callable[[OperationStatus], Any]] = {
 }
 _OPERATION_COLUMNS: dict[str, Callable[[OperationStatus], Any]] = {
     **_OPERATION_UPDATES,
-    "plan_id": lambda row: row.plan_id,
-    "round": lambda row: row.round,
-    "position": lambda row: row.position,
-    "key": lambda row: row.key,
-    "target": lambda row: row.target,
-    "failure": lambda row: row.failure,
+    **_fields("plan_id", "round", "position", "key", "target", "failure"),
     "depends_on": lambda row: _lines(row.depends_on),
     "subject": lambda row: row.spec.subject,
     "definition": lambda row: row.definition if isinstance(row.definition, str) else operation_to_json(row.definition),
