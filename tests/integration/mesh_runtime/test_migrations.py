@@ -5,12 +5,14 @@ import os
 import subprocess
 import sys
 import textwrap
+from urllib.parse import urlsplit, urlunsplit
 
 import asyncpg
 import pytest
 
 from mesh_runtime import migrations
 from mesh_runtime.errors import Conflict, Unavailable
+from support.toxic import toxic
 from support.waiting import eventually
 
 pytestmark = pytest.mark.postgres
@@ -122,6 +124,32 @@ async def test_waiting_for_another_process_is_bounded(package, url, monkeypatch)
     assert caught.value.code == "migration-blocked"
     await other.close()
     await migrations.upgrade(url, name)
+
+
+async def test_the_turn_of_a_machine_that_lost_power_ends(package, url):
+    name, add, folder = package
+    add("0001", None, "import time; time.sleep(600)")
+    parts = urlsplit(url)
+    async with toxic(parts.hostname, parts.port) as proxy:
+        through = urlunsplit(parts._replace(netloc=f"{parts.username}:{parts.password}@127.0.0.1:{proxy.port}"))
+        program = f"""
+            import asyncio
+            from mesh_runtime import migrations
+            migrations.LOCK_SILENCE_SECONDS = 2
+            asyncio.run(migrations.upgrade({through!r}, {name!r}))
+        """
+        environment = os.environ | {"PYTHONPATH": str(folder)}
+        child = subprocess.Popen([sys.executable, "-c", textwrap.dedent(program)], env=environment)
+        watcher = await asyncpg.connect(url)
+        held = "SELECT true FROM pg_locks WHERE locktype = 'advisory' AND granted"
+        await eventually(lambda: watcher.fetchval(held))
+        proxy.stranding = True
+        child.kill()
+        child.wait()
+        add("0001", None)
+        await migrations.upgrade(url, name)
+        assert await migrations.current(url, name) == "0002"
+        await watcher.close()
 
 
 async def test_a_table_that_stays_locked_blocks_for_a_bounded_time_and_the_readers_not_at_all(

@@ -34,6 +34,8 @@ STATEMENT_TIMEOUT_SECONDS = 30
 # Also ends the transaction of a client that vanished in the middle of a request: to the server it is not idle, and no
 # statement runs. Known to PostgreSQL 17 and later.
 TRANSACTION_SECONDS = 60
+# A machine that lost power is found out in a minute, and not after the two hours of most systems: what it had open, counts.
+KEEPALIVES = {"tcp_keepalives_idle": "30", "tcp_keepalives_interval": "10", "tcp_keepalives_count": "3"}
 # On top of the server's own statement timeout: a server that does not even say "too long" is gone.
 SILENCE_SECONDS = 5
 IDLE_BEFORE_PING_SECONDS = 2.0
@@ -80,6 +82,7 @@ class Database:
     ) -> None:
         self._dsn = plain_dsn(url)
         self._server_settings = {
+            **KEEPALIVES,
             "application_name": application_name,
             "statement_timeout": str(statement_timeout_seconds * 1000),
             "transaction_timeout": str(transaction_timeout_seconds * 1000),
@@ -176,7 +179,7 @@ class Database:
 
     async def _listen_once(self, channel: str, callback: Callable[[str], None], attempted: asyncio.Event) -> None:
         """Listens until the connection ends."""
-        settings = {"application_name": f"{self._server_settings['application_name']}-listen"}
+        settings = {**KEEPALIVES, "application_name": f"{self._server_settings['application_name']}-listen"}
         connection = await asyncpg.connect(self._dsn, timeout=CONNECT_TIMEOUT_SECONDS, server_settings=settings)
         try:
             closed = asyncio.Event()

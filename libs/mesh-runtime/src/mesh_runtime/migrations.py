@@ -25,13 +25,17 @@ from pydantic import SecretStr
 from sqlalchemy import Connection, exc, pool, text
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
-from mesh_runtime.db import CONNECT_TIMEOUT_SECONDS, plain_dsn, translated
+from mesh_runtime.db import CONNECT_TIMEOUT_SECONDS, KEEPALIVES, plain_dsn, translated
 from mesh_runtime.errors import Conflict, Unavailable
 from mesh_runtime.logs import get_logger
 
 LOCK_KEY = 0x75636D657368
 LOCK_TIMEOUT_SECONDS = 120.0
 LOCK_POLL_SECONDS = 0.2
+LOCK_SIGN_SECONDS = 5.0
+"""How often the holder of the lock shows that it lives."""
+LOCK_SILENCE_SECONDS = 30
+"""PostgreSQL ends a session that holds the lock, or a transaction, and says nothing for so long: its machine is gone."""
 DDL_LOCK_TIMEOUT_SECONDS = 1.5
 """What waits behind a statement that waits for its lock waits as long: short enough for nobody to notice."""
 DDL_ATTEMPTS_MAX = 16
@@ -140,7 +144,12 @@ def _engine(url: SecretStr | str) -> AsyncEngine:
     connect_args = {
         "dsn": plain_dsn(url),
         "timeout": CONNECT_TIMEOUT_SECONDS,
-        "server_settings": {"application_name": "ucmesh-migrations", "lock_timeout": f"{DDL_LOCK_TIMEOUT_SECONDS}s"},
+        "server_settings": {
+            **KEEPALIVES,
+            "application_name": "ucmesh-migrations",
+            "lock_timeout": f"{DDL_LOCK_TIMEOUT_SECONDS}s",
+            "idle_in_transaction_session_timeout": f"{LOCK_SILENCE_SECONDS}s",
+        },
     }
     return create_async_engine("postgresql+asyncpg://", poolclass=pool.NullPool, connect_args=connect_args)
 
@@ -166,7 +175,11 @@ async def _turn() -> AsyncIterator[None]:
 @asynccontextmanager
 async def _locked(url: SecretStr | str) -> AsyncIterator[None]:
     """Holds the advisory lock on a connection of its own, so the migrations' commits cannot drop it."""
-    settings = {"application_name": "ucmesh-migrations-lock"}
+    settings = {
+        **KEEPALIVES,
+        "application_name": "ucmesh-migrations-lock",
+        "idle_session_timeout": f"{LOCK_SILENCE_SECONDS}s",
+    }
     with translated():
         try:
             connection = await asyncpg.connect(
@@ -176,9 +189,20 @@ async def _locked(url: SecretStr | str) -> AsyncIterator[None]:
             raise Unavailable("the database does not answer", code="database-unavailable") from error
         try:
             await _take_lock(connection)
-            yield
+            showing = asyncio.create_task(_show_life(connection), name="migrations-lock")
+            try:
+                yield
+            finally:
+                showing.cancel()
+                await asyncio.gather(showing, return_exceptions=True)
         finally:
             await connection.close(timeout=CONNECT_TIMEOUT_SECONDS)
+
+
+async def _show_life(connection: asyncpg.Connection) -> None:
+    while True:
+        await asyncio.sleep(LOCK_SIGN_SECONDS)
+        await connection.fetchval("SELECT 1", timeout=CONNECT_TIMEOUT_SECONDS)
 
 
 async def _take_lock(connection: asyncpg.Connection) -> None:
