@@ -8,6 +8,9 @@ Owns the membership in the consumer groups and the drain at the end. What happen
 What is there in thousands has topics of its own, which a second client reads side by side: nothing of the others waits
 behind it. A group of its own, since a rebalance stops a whole group and waits for its running batches.
 
+Behind a full poll there is more: what lies ready in other partitions is settled beside it, in a transaction of its own.
+No key is in both, and one is decided while the database works on the other. A bulk leaves room and does without.
+
 While a batch takes long its partitions are paused and polling goes on, so the member keeps its place in the group
 however long a handler works. A rebalance waits for the running batch for a bounded time; if that is not enough, the
 new owner gets the same records and its inbox waits for, and then believes, the transaction of the old one.
@@ -62,13 +65,14 @@ Offsets = Mapping[TopicPartition, int]
 
 @dataclass(frozen=True, slots=True)
 class _Line:
-    """Topics that are read as one group, a batch after the other, each in parts of a transaction. `idle`: none is
-    running.
+    """Topics that are read as one group, a poll after the other, each in parts of a transaction. `beside`: a full poll
+    is settled with another one beside it. `idle`: none is being settled.
     """
 
     group: str
     topics: tuple[str, ...]
     part_size_max: int
+    beside: bool
     idle: asyncio.Event = field(default_factory=asyncio.Event)
 
 
@@ -102,9 +106,9 @@ class BatchConsumer:
             parse_type(kind)
         self._kafka = kafka
         self._name = name
-        self._lines = [_Line(name, tuple(topics), batch_size_max)]
+        self._lines = [_Line(name, tuple(topics), batch_size_max, beside=True)]
         if bulk_topics:
-            self._lines.append(_Line(bulk_group(name), tuple(bulk_topics), bulk_part_size_max))
+            self._lines.append(_Line(bulk_group(name), tuple(bulk_topics), bulk_part_size_max, beside=False))
         self._batch_size_max = batch_size_max
         self._clock = clock or SystemClock()
         ladder = retry or RetryLadder()
@@ -158,7 +162,9 @@ class BatchConsumer:
             while not stop.is_set():
                 polled = await consumer.getmany(timeout_ms=POLL_TIMEOUT_MS, max_records=self._batch_size_max)
                 if polled:
-                    await self._take(line, consumer, self._read(polled), _offsets(polled), stop)
+                    beside = await _poll_beside(consumer, polled, self._batch_size_max) if line.beside else {}
+                    batches = [self._read(each) for each in (polled, beside) if each]
+                    await self._take(line, consumer, batches, _offsets({**polled, **beside}), stop)
         finally:
             try:
                 await asyncio.wait_for(consumer.stop(), STOP_WAIT_SECONDS)
@@ -169,9 +175,9 @@ class BatchConsumer:
         places = sorted(consumer.assignment())
         async for place, found in read_carefully(consumer, places, self._batch_size_max):
             if isinstance(found, Unreadable):
-                await self._take(line, consumer, [found.delivery()], {place: found.following}, stop)
+                await self._take(line, consumer, [[found.delivery()]], {place: found.following}, stop)
             else:
-                await self._take(line, consumer, self._read({place: found}), _offsets({place: found}), stop)
+                await self._take(line, consumer, [self._read({place: found})], _offsets({place: found}), stop)
             if stop.is_set():
                 return
 
@@ -183,26 +189,26 @@ class BatchConsumer:
         self,
         line: _Line,
         consumer: AIOKafkaConsumer,
-        deliveries: Sequence[Delivery],
+        batches: Sequence[Sequence[Delivery]],
         offsets: Offsets,
         stop: asyncio.Event,
     ) -> None:
         line.idle.clear()
         try:
-            if await self._settle_while_polling(line, consumer, deliveries, stop):
+            if await self._settle_while_polling(line, consumer, batches, stop):
                 await self._commit_offsets(consumer, offsets)
         finally:
             line.idle.set()
 
     async def _settle_while_polling(
-        self, line: _Line, consumer: AIOKafkaConsumer, deliveries: Sequence[Delivery], stop: asyncio.Event
+        self, line: _Line, consumer: AIOKafkaConsumer, batches: Sequence[Sequence[Delivery]], stop: asyncio.Event
     ) -> bool:
-        settling = asyncio.create_task(self._settle_all(line, deliveries, stop), name=f"settle-{self._name}")
+        settling = asyncio.gather(*(self._settle_all(line, deliveries, stop) for deliveries in batches))
         keepalive_seconds = min(self._kafka.max_poll_interval_ms / 4_000, 5.0)
         try:
             while not (await asyncio.wait({settling}, timeout=keepalive_seconds))[0]:
                 await _poll_paused(consumer)
-            return await settling
+            return all(await settling)
         finally:
             if not settling.done():
                 settling.cancel()
@@ -256,6 +262,13 @@ class _Listener(ConsumerRebalanceListener):  # type: ignore[misc]
 
     async def on_partitions_assigned(self, assigned: set[TopicPartition]) -> None:
         _log.info("consumer.assigned", consumer=self._name, partitions=len(assigned))
+
+
+async def _poll_beside(consumer: AIOKafkaConsumer, polled: Polled, count_max: int) -> Polled:
+    """What lies ready in other partitions than those of a full poll."""
+    others = consumer.assignment() - polled.keys()
+    is_full = sum(map(len, polled.values())) >= count_max
+    return await consumer.getmany(*others, timeout_ms=0, max_records=count_max) if is_full and others else {}
 
 
 async def _poll_paused(consumer: AIOKafkaConsumer) -> None:

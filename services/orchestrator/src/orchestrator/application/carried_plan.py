@@ -100,7 +100,9 @@ class CarriedPlan:
 
 def observe_row(plan: PlanStatus, observe: Operation, ids: IdGenerator) -> OperationStatus:
     """The read every round of a plan begins with."""
-    return _row(plan, replace(observe, key=OBSERVE_KEY, depends_on=()), 0, ids)
+    if observe.key != OBSERVE_KEY or observe.depends_on:
+        observe = replace(observe, key=OBSERVE_KEY, depends_on=())
+    return _row(plan, observe, 0, ids)
 
 
 def planned_rows(plan: PlanStatus, planned: Plan, ids: IdGenerator) -> tuple[OperationStatus, ...]:
