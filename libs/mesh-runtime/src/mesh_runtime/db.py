@@ -34,7 +34,7 @@ STATEMENT_TIMEOUT_SECONDS = 30
 # Also ends the transaction of a client that vanished in the middle of a request: to the server it is not idle, and no
 # statement runs. Known to PostgreSQL 17 and later.
 TRANSACTION_SECONDS = 60
-# A machine that lost power is found out in a minute, and not after the two hours of most systems: what it had open, counts.
+# A machine that lost power is found out in a minute, not after the two hours of most systems: what it had open counts.
 KEEPALIVES = {"tcp_keepalives_idle": "30", "tcp_keepalives_interval": "10", "tcp_keepalives_count": "3"}
 # On top of the server's own statement timeout: a server that does not even say "too long" is gone.
 SILENCE_SECONDS = 5

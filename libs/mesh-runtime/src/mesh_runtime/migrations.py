@@ -35,7 +35,7 @@ LOCK_POLL_SECONDS = 0.2
 LOCK_SIGN_SECONDS = 5.0
 """How often the holder of the lock shows that it lives."""
 LOCK_SILENCE_SECONDS = 30
-"""PostgreSQL ends a session that holds the lock, or a transaction, and says nothing for so long: its machine is gone."""
+"""PostgreSQL ends a session that holds the lock or a transaction and says nothing for so long: its machine is gone."""
 DDL_LOCK_TIMEOUT_SECONDS = 1.5
 """What waits behind a statement that waits for its lock waits as long: short enough for nobody to notice."""
 DDL_ATTEMPTS_MAX = 16
