@@ -7,7 +7,7 @@ from datetime import timedelta
 import pytest
 
 from orchestrator.domain.plan import PlanState, Retry, Wait, ref
-from orchestrator.domain.plan_step import OUTAGE_SECONDS
+from orchestrator.domain.plan_step import NUDGES_MAX, OUTAGE_SECONDS
 from support.plan_script import START, Script, op
 
 
@@ -138,13 +138,22 @@ def test_silence_is_asked_about_with_the_same_operation_id_in_growing_intervals(
     first = script.sent["user"]
     assert (script.plan.due_at - script.now).total_seconds() == 70
     pauses = []
-    for _ in range(6):
+    for _ in range(8):
         script.tick_due()
         again = script.sent["user"]
         assert again.operation_id == first.operation_id
         assert again.deadline == script.now + timedelta(seconds=60 + OUTAGE_SECONDS)
         pauses.append((script.plan.due_at - script.now).total_seconds())
-    assert pauses == [30, 60, 120, 240, 480, 960]
+    assert pauses == [30, 60, 120, 240, 480, 960, 960, 960]
+
+
+def test_an_answer_is_awaited_for_a_day():
+    script = Script(op("user"), op("group"))
+    asked_at = script.now
+    script.did("group")
+    while script.plan.state is PlanState.RUNNING:
+        script.tick_due()
+    assert timedelta(days=1) < script.now - asked_at < timedelta(days=1.1)
 
 
 def silent_user():
@@ -186,7 +195,7 @@ def test_cancelling_a_held_plan_asks_for_the_unknown_outcome_again():
 def test_a_silent_read_is_read_again():
     script = Script(op("proof", expect={"a": 1}, retry=Retry(attempts_max=2)))
     first = script.sent["proof"].operation_id
-    for _ in range(7):
+    for _ in range(NUDGES_MAX + 1):
         script.tick_due()
     assert script.state("proof") == "waiting"
     script.tick_due()

@@ -25,8 +25,11 @@ from orchestrator.domain.plan_status import (
 )
 from orchestrator.domain.verification import resolve
 
-NUDGES_MAX = 6
-NUDGE_SECONDS = 30.0
+NUDGES_MAX = 96
+NUDGE_SECONDS, NUDGE_SECONDS_MAX = 30.0, 960.0
+"""An answer is asked for at growing intervals for a day, as long as a licence may take: with the limits of one tenant a bulk
+of 10,000 waits for an hour in its adapter's queue, and that is no failure.
+"""
 REPLY_GRACE_SECONDS = 10.0
 OUTAGE_SECONDS = 1_800.0
 """A command that could not be begun for so long, because the broker or its adapter was down, is still wanted."""
@@ -110,7 +113,8 @@ class Step:
         assert row.operation_id is not None
         spec = row.spec
         first = spec.timeout_seconds + REPLY_GRACE_SECONDS
-        silence_seconds = NUDGE_SECONDS * 2.0 ** (row.nudges - 1) if row.nudges else first
+        growing = NUDGE_SECONDS * 2.0 ** min(row.nudges - 1, 5)
+        silence_seconds = min(growing, NUDGE_SECONDS_MAX) if row.nudges else first
         row.in_flight = True
         row.finished_at = None
         row.due_at = self.now + timedelta(seconds=silence_seconds)
