@@ -27,8 +27,8 @@ from orchestrator.domain.verification import resolve
 
 NUDGES_MAX = 96
 NUDGE_SECONDS, NUDGE_SECONDS_MAX = 30.0, 960.0
-"""An answer is asked for at growing intervals for a day, as long as a licence may take: with the limits of one tenant a bulk
-of 10,000 waits for an hour in its adapter's queue, and that is no failure.
+"""An answer is asked for at growing intervals for a day, as long as a licence may take: with the limits of one tenant a
+bulk of 10,000 waits for an hour in its adapter's queue, and that is no failure.
 """
 REPLY_GRACE_SECONDS = 10.0
 OUTAGE_SECONDS = 1_800.0
