@@ -59,6 +59,7 @@ BACKOFF_MAX_SECONDS = 5.0
 _log = get_logger("mesh_messaging.consumer")
 
 Polled = Mapping[TopicPartition, Sequence[ConsumerRecord]]
+Polls = Sequence[Sequence[Delivery]]
 Offsets = Mapping[TopicPartition, int]
 """The next offset to read, by partition."""
 
@@ -186,12 +187,7 @@ class BatchConsumer:
         return [read_delivery(_raw(record), received_at) for records in polled.values() for record in records]
 
     async def _take(
-        self,
-        line: _Line,
-        consumer: AIOKafkaConsumer,
-        batches: Sequence[Sequence[Delivery]],
-        offsets: Offsets,
-        stop: asyncio.Event,
+        self, line: _Line, consumer: AIOKafkaConsumer, batches: Polls, offsets: Offsets, stop: asyncio.Event
     ) -> None:
         line.idle.clear()
         try:
@@ -201,14 +197,18 @@ class BatchConsumer:
             line.idle.set()
 
     async def _settle_while_polling(
-        self, line: _Line, consumer: AIOKafkaConsumer, batches: Sequence[Sequence[Delivery]], stop: asyncio.Event
+        self, line: _Line, consumer: AIOKafkaConsumer, batches: Polls, stop: asyncio.Event
     ) -> bool:
-        settling = asyncio.gather(*(self._settle_all(line, deliveries, stop) for deliveries in batches))
+        # None is left running when another one fails.
+        settling = asyncio.gather(*(self._settle_all(line, each, stop) for each in batches), return_exceptions=True)
         keepalive_seconds = min(self._kafka.max_poll_interval_ms / 4_000, 5.0)
         try:
             while not (await asyncio.wait({settling}, timeout=keepalive_seconds))[0]:
                 await _poll_paused(consumer)
-            return all(await settling)
+            outcomes = await settling
+            if failed := [outcome for outcome in outcomes if isinstance(outcome, BaseException)]:
+                raise failed[0]
+            return all(outcomes)
         finally:
             if not settling.done():
                 settling.cancel()
