@@ -21,6 +21,7 @@ from mesh_messaging.names import bulk_group, dead_letter_topic
 from mesh_messaging.topics import Cluster, Declaration, Right, Topic, apply, load
 from mesh_runtime.errors import Forbidden, Unavailable
 from support.secured_broker import ADMIN, TOPICS, SecuredBroker, topics_command
+from support.waiting import eventually
 from ucmesh_embedded.topology import SERVICES
 
 pytestmark = [pytest.mark.kafka, pytest.mark.timeout(300)]
@@ -100,18 +101,29 @@ async def test_partitions_settings_and_rights_follow_the_file_and_pruning_remove
     async with Cluster(broker.client(ADMIN)) as cluster:
         await apply(cluster, first)
         await apply(cluster, second)
-        state = await cluster.read()
         grown = Topic(name, 3, 1, {"retention.ms": "2000", "segment.ms": "60000"})
-        assert (state.topics[name], right in (state.rights or ())) == (grown, True)
+
+        # A broker says what it knows, which may be a moment behind what was done.
+        async def followed() -> bool:
+            state = await cluster.read()
+            assert (state.topics.get(name), right in (state.rights or ())) == (grown, True)
+            return True
+
+        await eventually(followed, what="the topic as the file has it")
         whole = load(TOPICS).with_replication(1)
         pruned = await apply(cluster, whole, prune=True)
         assert [str(change) for change in pruned.changes] == [
             f"- right User:hr: Read Topic {name}",
             f"- topic {name} with its records",
         ]
-        after = await cluster.read()
-    assert name not in after.topics
-    assert after.rights == whole.rights
+
+        async def gone() -> bool:
+            after = await cluster.read()
+            assert name not in after.topics
+            assert after.rights == whole.rights
+            return True
+
+        await eventually(gone, what="the topic and its right to go")
 
 
 @pytest.mark.parametrize("service", SERVICES)
