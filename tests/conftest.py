@@ -20,6 +20,7 @@ NO_PWSH = "no pwsh on PATH"
 PARTS = {"kafka": "Apache Kafka", "postgres": "PostgreSQL", "pwsh": "PowerShell (pwsh)"}
 MESHES = {"mesh", "office"}
 MESH_FOLDERS = {
+    "tests/e2e/test_restore.py": "mesh in trouble",
     "tests/e2e/": "mesh in use",
     "tests/faults/chaos/": "mesh in use",
     "tests/faults/mesh/": "mesh in trouble",

@@ -34,7 +34,7 @@ from ucmesh_embedded.places import Places
 pytestmark = [pytest.mark.kafka, pytest.mark.postgres, pytest.mark.timeout(7200)]
 
 TIMES_MAX = 5
-POINTS = 30
+POINTS = 20
 UNDISTURBED = 3
 SEATS = 10_000
 QUICK = {"LEASE_SECONDS": "2"}
