@@ -57,9 +57,11 @@ async def test_a_drained_consumer_ends_its_batch_takes_no_more_and_the_other_one
         await eventually(lambda: is_drained(client), seconds=60, what="the end of the drain")
         assert (await client.post("/drain")).json() == {"state": "drained", "busy": []}
         assert len(await place.effects()) == sum(drained_calls)
+        # What it held: a full poll, and what lay ready beside it.
+        assert (held := len(drained_calls)) <= 2
         async with running(place.consumer_of().run):
             await eventually(lambda: has_effects(place, 200), seconds=60, what="all effects")
-        assert len(drained_calls) == 1
+        assert len(drained_calls) == held
     assert sorted(await place.effects()) == list(range(200))
     assert await place.effects_by_key() == {f"k{k}": list(range(k, 200, 8)) for k in range(8)}
 
