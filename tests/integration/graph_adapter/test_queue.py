@@ -191,7 +191,7 @@ async def test_a_late_holder_is_neither_written_nor_answered(idle_rig: Rig, tena
 async def test_a_slow_answer_does_not_cost_a_living_worker_its_lease(idle_rig: Rig, tenant: Tenant) -> None:
     await idle_rig.activate(tenant)
     idle_rig.lease_seconds = 2.0
-    tenant.turn(graph_latency_seconds=5.0)
+    tenant.turn(graph_latency_seconds=4.0)
     async with idle_rig.working(2):
         reply = await idle_rig.succeed(tenant, "user.ensure", ensure(tenant, "ada"))
     assert reply["attempts"] == 1
