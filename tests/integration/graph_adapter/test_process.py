@@ -131,7 +131,7 @@ async def test_a_missing_setting_is_named_and_values_are_not_shown(tmp_path: Pat
     env = {**os.environ, "GRAPH_ADAPTER_DATABASE_URL": "mysql://user:hunter2@x/y"}
     log = tmp_path / "log"
     async with process(env, log=log) as child:
-        assert await asyncio.wait_for(child.wait(), 30) == 2
+        assert await asyncio.wait_for(child.wait(), 120) == 2
     text = log.read_text()
     assert "GRAPH_ADAPTER_SEALING_KEY_FILE" in text
     assert "GRAPH_ADAPTER_DATABASE_URL" in text
