@@ -29,13 +29,8 @@ PAUSE_SECONDS = (2.5, 4.5)  # beyond every lease and poll interval of the run
 CONNECTION_FAULT_SECONDS = (0.2, 2.0)
 LATENCY_SECONDS = 0.3
 STRANDING_SECONDS = 0.2
-CLOCK_SECONDS = (
-    -1_800,
-    -30,
-    0,
-    30,
-    21_600,
-)  # no further back: to such a clock the run's certificates are not valid yet
+# No further back: to such a clock the run's certificates are not valid yet.
+CLOCK_SECONDS = (-1_800, -30, 0, 30, 21_600)
 SERVERS = ("postgres", "kafka", "simulator")
 SETTLE_SECONDS_MAX = 300.0
 

@@ -9,6 +9,7 @@ import socket
 import struct
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
+from urllib.parse import urlsplit, urlunsplit
 
 CHUNK_BYTES = 65_536
 _RESET = struct.pack("ii", 1, 0)
@@ -109,6 +110,12 @@ class ToxicProxy:
         except (OSError, RuntimeError):
             return False
         return True
+
+
+def through(url: str, port: int) -> str:
+    """The same database by way of a proxy's port."""
+    parts = urlsplit(url)
+    return urlunsplit(parts._replace(netloc=f"{parts.username}:{parts.password}@127.0.0.1:{port}"))
 
 
 def _end(writer: asyncio.StreamWriter) -> None:

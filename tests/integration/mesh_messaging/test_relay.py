@@ -19,7 +19,7 @@ from mesh_messaging.schema import SHARD_COUNT
 from mesh_messaging.sending import ClaimedMessage, Sender
 from mesh_runtime.db import Database
 from support.messaging import Place, event, first_occurrences, outbox_is_empty, running
-from support.toxic import toxic
+from support.toxic import through, toxic
 from support.waiting import eventually
 
 pytestmark = [pytest.mark.kafka, pytest.mark.postgres]
@@ -204,8 +204,7 @@ async def test_a_database_cut_off_in_the_middle_loses_nothing(place: Place) -> N
     """The answer to a commit may be lost: what was done is not done again, what was not is."""
     parts = urlsplit(place.url)
     async with toxic(parts.hostname or "", parts.port or 0) as proxy:
-        url = parts._replace(netloc=f"{parts.username}:{parts.password}@127.0.0.1:{proxy.port}").geturl()
-        shaky = replace(place, db=Database(url), calls=[])
+        shaky = replace(place, db=Database(through(place.url, proxy.port)), calls=[])
         async with running(shaky.relay(lease_seconds=0.5).run, shaky.consumer_of(batch_size_max=20).run):
             await place.append([(f"k{n % 4}", event(n, key=f"k{n % 4}")) for n in range(1_000)])
             for cut_after_bytes in (20_000, 5_000, 60_000, 1_000):

@@ -1,12 +1,12 @@
 """A database with one table, and a server that can be made to fall silent."""
 
-from urllib.parse import urlsplit, urlunsplit
+from urllib.parse import urlsplit
 
 import pytest
 from sqlalchemy import text
 
 from mesh_runtime.db import Database
-from support.toxic import ToxicProxy
+from support.toxic import ToxicProxy, through
 from support.tripwire import PostgresConnection, Trip, Wire
 
 
@@ -24,7 +24,7 @@ async def db(postgres_url):
 async def proxied(postgres_url):
     """A proxy in front of the server and the URL through it."""
     proxy = await ToxicProxy(*_place(postgres_url)).up()
-    yield proxy, _through(proxy.port, postgres_url)
+    yield proxy, through(postgres_url, proxy.port)
     await proxy.down()
 
 
@@ -34,15 +34,10 @@ async def tripped(postgres_url):
     trip = Trip()
     wire = Wire(trip, PostgresConnection, upstream_port=_place(postgres_url)[1])
     await wire.up()
-    yield trip, _through(wire.port, postgres_url), urlsplit(postgres_url).username
+    yield trip, through(postgres_url, wire.port), urlsplit(postgres_url).username
     await wire.down()
 
 
 def _place(url: str) -> tuple[str, int]:
     parts = urlsplit(url)
     return str(parts.hostname), int(parts.port or 5432)
-
-
-def _through(port: int, url: str) -> str:
-    parts = urlsplit(url)
-    return urlunsplit(parts._replace(netloc=f"{parts.username}:{parts.password}@127.0.0.1:{port}"))

@@ -5,14 +5,14 @@ import os
 import subprocess
 import sys
 import textwrap
-from urllib.parse import urlsplit, urlunsplit
+from urllib.parse import urlsplit
 
 import asyncpg
 import pytest
 
 from mesh_runtime import migrations
 from mesh_runtime.errors import Conflict, Unavailable
-from support.toxic import toxic
+from support.toxic import through, toxic
 from support.waiting import eventually
 
 pytestmark = pytest.mark.postgres
@@ -131,12 +131,11 @@ async def test_the_turn_of_a_machine_that_lost_power_ends(package, url):
     add("0001", None, "import time; time.sleep(600)")
     parts = urlsplit(url)
     async with toxic(parts.hostname, parts.port) as proxy:
-        through = urlunsplit(parts._replace(netloc=f"{parts.username}:{parts.password}@127.0.0.1:{proxy.port}"))
         program = f"""
             import asyncio
             from mesh_runtime import migrations
             migrations.LOCK_SILENCE_SECONDS = 2
-            asyncio.run(migrations.upgrade({through!r}, {name!r}))
+            asyncio.run(migrations.upgrade({through(url, proxy.port)!r}, {name!r}))
         """
         environment = os.environ | {"PYTHONPATH": str(folder)}
         child = subprocess.Popen([sys.executable, "-c", textwrap.dedent(program)], env=environment)
